@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every error that pyoci raises on purpose.
+
+    PyociError                   one line for the user; exit status 1
+     ├─ UsageError               the command line
+     ├─ InvalidId                a container ID that may not become a directory name
+     ├─ NotFound                 no such container
+     ├─ AlreadyExists            the ID is taken
+     ├─ NotRunning               the container is not in a state that the verb needs
+     ├─ StateError               state.json of a container cannot be read
+     ├─ SpecError                config.json asks for what it may not; has a JSON pointer
+     │   └─ UnsupportedError     the specification has it, pyoci does not yet
+     ├─ CgroupError              a control group refused
+     ├─ SeccompError             a profile cannot be compiled
+     ├─ HookError                a hook failed, or took too long
+     ├─ PodError                 a pod manifest, or a pod's supervisor
+     └─ LaunchError              an operation of the launch plan failed inside the namespaces
+
+A message reads ``verb object: reason (where; hint)``: lower case, no full stop, and it names the path and the
+property. Engines match some of the texts (docs/engines.md), so these are constants here.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class PyociError(Exception):
+    """An error that the user can act on. ``str()`` of it is one line."""
+
+
+class UsageError(PyociError):
+    """The command line cannot be understood."""
+
+
+class InvalidId(PyociError):
+    """A container ID is empty, too long, or has a character that is not allowed."""
+
+
+class NotFound(PyociError):
+    """No container has this ID. containerd and docker match ``does not exist``."""
+
+    def __init__(self, container_id: str) -> None:
+        super().__init__(f"container {container_id}: container does not exist")
+
+
+class AlreadyExists(PyociError):
+    """A container with this ID exists."""
+
+    def __init__(self, container_id: str) -> None:
+        super().__init__(f"container {container_id}: container with given ID already exists")
+
+
+class NotRunning(PyociError):
+    """The container has no process. containerd's shim matches ``container not running``."""
+
+    def __init__(self, container_id: str, operation: str, status: str = "stopped") -> None:
+        super().__init__(f"{operation} {container_id}: container not running (it is {status})")
+
+
+class StateError(PyociError):
+    """The stored state of a container is missing, truncated or not ours."""
+
+
+class SpecError(PyociError):
+    """A document asks for something that is malformed or not allowed.
+
+    pointer: JSON pointer (RFC 6901) to the property; value: what stands there; hint: what is allowed.
+    """
+
+    def __init__(self, pointer: str, message: str, value: Any = None, hint: str = "", document: str = "config.json") -> None:
+        self.pointer = pointer
+        self.value = value
+        self.hint = hint
+        self.document = document
+        shown = "" if value is None else f" (it is {_shortened(value)})"
+        tail = f"; {hint}" if hint else ""
+        super().__init__(f"{document}: {pointer or '/'}: {message}{shown}{tail}")
+
+
+class UnsupportedError(SpecError):
+    """The specification has this property; this version of pyoci refuses it by name instead of skipping it."""
+
+
+class CgroupError(PyociError):
+    """A control group cannot be made, written, read or removed."""
+
+
+class SeccompError(PyociError):
+    """A seccomp profile cannot be compiled."""
+
+
+class HookError(PyociError):
+    """A hook ended with a failure or ran out of its time."""
+
+
+class PodError(PyociError):
+    """A pod manifest is refused, or a pod is not in the state that a command needs."""
+
+
+class LaunchError(PyociError):
+    """An operation of the launch plan failed. ``errno`` is the kernel's."""
+
+    def __init__(self, message: str, errno: int = 0) -> None:
+        self.errno = errno
+        super().__init__(message)
+
+
+def _shortened(value: Any) -> str:
+    """One line of at most 80 characters that shows a JSON value."""
+    text = repr(value)
+    if isinstance(value, bool):
+        text = "true" if value else "false"
+    return text if len(text) <= 80 else text[:77] + "..."

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""JSON through CPython's C accelerator, without the ``json`` package.
+
+``import json`` costs more than a whole bare interpreter start, because its decoder and encoder import ``re``.
+The work itself is done by the C module ``_json``, which this module calls directly; where that module is missing
+(another Python implementation), the package serves.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+try:
+    from _json import encode_basestring as _quote
+    from _json import make_encoder as _make_encoder
+    from _json import make_scanner as _make_scanner
+except ImportError:  # pragma: no cover - not CPython
+    _make_scanner = None
+
+
+class _Context:
+    """What ``_json.make_scanner`` reads its settings from (see ``json.decoder.JSONDecoder``)."""
+
+    strict = True
+    object_hook = None
+    object_pairs_hook = None
+    parse_float = float
+    parse_int = int
+    memo: dict[str, str] = {}
+
+    @staticmethod
+    def parse_constant(name: str) -> Any:
+        raise ValueError(f"{name} is not JSON")
+
+
+def loads(text: bytes | str) -> Any:
+    """The value of one JSON document (RFC 8259), UTF-8 if bytes.
+
+    Raises ValueError that names line and column of the fault.
+    """
+    if isinstance(text, bytes):
+        try:
+            text = text.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"byte {error.start} is not UTF-8") from None
+    if _make_scanner is None:  # pragma: no cover
+        import json
+
+        return json.loads(text)
+    start = len(text) - len(text.lstrip(" \t\r\n"))
+    try:
+        value, end = _scan(text, start)
+    except StopIteration as stop:
+        raise ValueError(_fault(text, stop.value, "a value is missing or malformed")) from None
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    rest = text[end:].strip(" \t\r\n")
+    if rest:
+        raise ValueError(_fault(text, text.index(rest, end), "more text follows the document"))
+    return value
+
+
+def dumps(value: Any, indent: int | None = None) -> str:
+    """The JSON text of a value; with ``indent`` (spaces a level) for people, else in one line."""
+    if indent is not None or _make_scanner is None:
+        import json
+
+        return json.dumps(value, indent=indent, ensure_ascii=False)
+    encoder = _make_encoder(None, _refuse, _quote, None, ": ", ", ", False, False, False)
+    return "".join(encoder(value, 0))
+
+
+def _refuse(value: Any) -> Any:
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def _fault(text: str, position: int, what: str) -> str:
+    line = text.count("\n", 0, position) + 1
+    column = position - text.rfind("\n", 0, position)
+    return f"line {line} column {column}: {what}"
+
+
+_scan = _make_scanner(_Context) if _make_scanner is not None else None
