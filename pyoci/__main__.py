@@ -1,0 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``python3 -IS -m pyoci``: the same program as the installed launcher, without frozen modules."""
+
+from __future__ import annotations
+
+import sys
+
+from pyoci.cli.main import main
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Flags of a verb as a table, and a lenient parser for them.
+
+Engines call with the flags of runc (Go: one dash or two, ``--tty=false``) and of crun (GNU: ``-dt``, ``--tty[=no]``).
+Both dialects are taken. A table is a tuple of rows, constants only, so that it costs nothing to import::
+
+    TABLE = (
+        ("bundle b", TEXT, "PATH", "the directory of the bundle"),
+        ("detach d", BOOL, "", "leave the process in the background"),
+    )
+
+The first name of a row is the one under which the value is found.
+"""
+
+from __future__ import annotations
+
+from pyoci.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    Row = tuple[str, str, str, str]
+    Table = tuple[Row, ...]
+
+BOOL = "bool"
+TEXT = "text"
+INT = "int"  # decimal, not negative
+REPEAT = "repeat"  # text; each use adds one
+
+_HELP = ("help", BOOL, "", "")
+_YES = ("true", "yes", "on", "1", "t", "y")
+_NO = ("false", "no", "off", "0", "f", "n")
+
+
+class Parsed:
+    """The outcome of :func:`parse`: values by a flag's first name, and the other words in ``words``."""
+
+    __slots__ = ("_values", "words")
+
+    def __init__(self, values: dict[str, list[str]], words: list[str]) -> None:
+        self._values = values
+        self.words = words
+
+    def given(self, name: str) -> bool:
+        """Whether the flag was there at all."""
+        return name in self._values
+
+    def flag(self, name: str) -> bool:
+        """A BOOL flag; the last use counts; False when absent."""
+        return self.text(name) == "true"
+
+    def text(self, name: str, default: str = "") -> str:
+        """A TEXT flag; the last use counts."""
+        return self._values[name][-1] if name in self._values else default
+
+    def number(self, name: str, default: int = 0) -> int:
+        """An INT flag; the last use counts."""
+        return int(self._values[name][-1]) if name in self._values else default
+
+    def all(self, name: str) -> list[str]:
+        """A REPEAT flag: every value, in order."""
+        return self._values.get(name, [])
+
+
+def parse(table: Table, args: list[str], verb: str, stop_after: int = -1) -> Parsed:
+    """Parses ``args`` by ``table``.
+
+    verb: for messages. stop_after: how many words end the flags, so that what follows belongs to somebody else
+    (1 for ``exec ID COMMAND...``); -1: flags and words may mix. ``--`` ends the flags too.
+    ``--help`` and ``-h`` are known everywhere, as ``help``. Raises UsageError.
+    """
+    rows = {name: row for row in table for name in row[0].split()}
+    rows.setdefault("help", _HELP)
+    rows.setdefault("h", _HELP)
+    values: dict[str, list[str]] = {}
+    words: list[str] = []
+    position = 0
+    while position < len(args):
+        word = args[position]
+        position += 1
+        if word == "--":
+            break
+        if len(word) < 2 or word[0] != "-":
+            words.append(word)
+            if len(words) == stop_after:
+                break
+            continue
+        for row, value in _split(rows, word, verb):
+            if value is None:
+                if position == len(args):
+                    raise UsageError(f"{verb}: flag {_dashed(row[0].split()[0])} requires an argument")
+                value = args[position]
+                position += 1
+            name = row[0].split()[0]
+            values.setdefault(name, []).append(_checked(row, name, value, verb))
+    return Parsed(values, words + args[position:])
+
+
+def words(parsed: Parsed, verb: str, *names: str, optional: int = 0) -> list[str]:
+    """The words of a verb that takes exactly ``names``, of which the last ``optional`` may be missing.
+
+    Raises UsageError that says which one is missing, or which is too many.
+    """
+    count = len(parsed.words)
+    if count > len(names):
+        raise UsageError(f"{verb}: unexpected argument {parsed.words[len(names)]!r}; try 'pyoci {verb} --help'")
+    if count < len(names) - optional:
+        raise UsageError(f"{verb}: {names[count]} is missing; try 'pyoci {verb} --help'")
+    return parsed.words
+
+
+def _split(rows: dict[str, Row], word: str, verb: str) -> list[tuple[Row, str | None]]:
+    """What one word that starts with a dash says: rows with their values; None stands for "the next word"."""
+    name, equals, value = word.lstrip("-").partition("=") if word[:2] != "--" else word[2:].partition("=")
+    row = rows.get(name)
+    if row is not None:
+        return [(row, value if equals else "true" if row[1] == BOOL else None)]
+    found: list[tuple[Row, str | None]] = []
+    letters = "" if word[:2] == "--" else word[1:]
+    while letters:
+        row = rows.get(letters[0])
+        if row is None:
+            break
+        letters = letters[1:]
+        if row[1] != BOOL:
+            return [*found, (row, letters.removeprefix("=") or None)]
+        if letters.startswith("="):
+            return [*found, (row, letters[1:])]
+        found.append((row, "true"))
+    if found and not letters:
+        return found
+    from pyoci.cli.help import near
+
+    raise UsageError(f"{verb}: unknown flag {word.partition('=')[0]}{near(name, rows)}; try 'pyoci {verb} --help'")
+
+
+def _checked(row: Row, name: str, value: str, verb: str) -> str:
+    """The value as it is kept; raises UsageError if the row's kind does not allow it."""
+    if row[1] == BOOL:
+        if value.lower() not in _YES + _NO:
+            raise UsageError(f"{verb}: flag {_dashed(name)}: {value!r} is neither true nor false")
+        return "true" if value.lower() in _YES else "false"
+    if row[1] == INT and not (value.isascii() and value.isdigit() and len(value) < 10):
+        raise UsageError(f"{verb}: flag {_dashed(name)}: {value!r} is not a decimal number")
+    return value
+
+
+def _dashed(name: str) -> str:
+    return f"-{name}" if len(name) == 1 else f"--{name}"

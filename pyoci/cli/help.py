@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Usage texts, made from the tables; imported only when somebody asks or mistypes."""
+
+from __future__ import annotations
+
+from pyoci.cli.output import write
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pyoci.cli.flags import Table
+
+
+def near(name: str, names: Iterable[str]) -> str:
+    """A hint such as `` (did you mean --bundle?)``, or nothing when no name is close to the mistyped one."""
+    best = min(((_distance(name, other), other) for other in names if len(other) > 1), default=(99, ""))
+    if best[0] > max(1, len(name) // 3):
+        return ""
+    return f" (did you mean --{best[1]}?)"
+
+
+def show_verb(verb: str, usage: str, summary: str, table: Table) -> int:
+    """Prints the help of one verb to stdout; 0."""
+    lines = [f"usage: pyoci [global flags] {verb} {usage}".rstrip(), "", summary, ""]
+    write("\n".join([*lines, *_rows(table)]) + "\n")
+    return 0
+
+
+def show_all(verbs: Iterable[tuple[str, str]], table: Table) -> int:
+    """Prints the global help to stdout; 0. verbs: name and one line each."""
+    lines = ["usage: pyoci [global flags] VERB [flags] [arguments]", "", "An OCI container runtime.", "", "verbs:"]
+    lines += [f"  {name:<12}{summary}" for name, summary in verbs]
+    lines += ["", "global flags:", *_rows(table), "", "'pyoci VERB --help' tells the flags of a verb."]
+    write("\n".join(lines) + "\n")
+    return 0
+
+
+def _rows(table: Table) -> list[str]:
+    """One line a flag: its names, what it takes, and what it does."""
+    rows = [*table, ("help h", "bool", "", "print this text")]
+    shown = []
+    for names, _kind, value, text in rows:
+        dashed = ", ".join(("--" if len(name) > 1 else "-") + name for name in reversed(names.split()))
+        shown.append((f"{dashed} {value}".rstrip(), text))
+    width = max(len(left) for left, _ in shown) + 2
+    return [f"  {left:<{width}}{text}" for left, text in shown]
+
+
+def _distance(one: str, other: str) -> int:
+    """The Levenshtein distance: how many letters to insert, remove or replace."""
+    row = list(range(len(other) + 1))
+    for i, letter in enumerate(one, 1):
+        last, row[0] = row[0], i
+        for j, mark in enumerate(other, 1):
+            last, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, last + (letter != mark))
+    return row[-1]

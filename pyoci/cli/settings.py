@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the global flags say, for every verb."""
+
+from __future__ import annotations
+
+import os
+
+from pyoci.cli.flags import BOOL, TEXT
+from pyoci.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyoci.cli.flags import Parsed
+    from pyoci.container.paths import Root
+
+TABLE = (
+    ("root", TEXT, "DIR", "where the states are kept (default: /run/pyoci, or $XDG_RUNTIME_DIR/pyoci)"),
+    ("log", TEXT, "TARGET", "where an error is logged: a file, file:PATH, journald:ID or syslog:ID"),
+    ("log-format", TEXT, "FORMAT", "text (default) or json"),
+    ("log-level", TEXT, "LEVEL", "error (default), warning or debug; for stderr"),
+    ("debug", BOOL, "", "tell on stderr what happens; the same as --log-level debug"),
+    ("systemd-cgroup", BOOL, "", "the same as --cgroup-manager systemd"),
+    ("cgroup-manager", TEXT, "MANAGER", "cgroupfs (default), systemd or disabled"),
+    ("rootless", TEXT, "VALUE", "true, false or auto (default: by the user id)"),
+    ("criu", TEXT, "PATH", "accepted for older callers, not used"),
+    ("version v", BOOL, "", "print the version"),
+)
+CGROUP_MANAGERS = ("cgroupfs", "systemd", "disabled")
+_LEVELS = {"error": 0, "fatal": 0, "panic": 0, "warning": 1, "warn": 1, "info": 1, "debug": 2, "trace": 2}
+
+
+class Settings:
+    """The global flags, checked. Raises UsageError."""
+
+    __slots__ = ("cgroup_manager", "debug", "root_path")
+
+    def __init__(self, parsed: Parsed) -> None:
+        self.debug = parsed.flag("debug")
+        level = parsed.text("log-level", "error").lower()
+        if level not in _LEVELS:
+            raise UsageError(f"flag --log-level: {level!r} is none of error, warning, debug")
+        self.debug = self.debug or _LEVELS[level] == 2
+        self.cgroup_manager = "systemd" if parsed.flag("systemd-cgroup") else "cgroupfs"
+        # podman gives both when a container shall have no cgroup: the more explicit flag counts
+        self.cgroup_manager = parsed.text("cgroup-manager", self.cgroup_manager)
+        if self.cgroup_manager not in CGROUP_MANAGERS:
+            raise UsageError(f"flag --cgroup-manager: {self.cgroup_manager!r} is none of {', '.join(CGROUP_MANAGERS)}")
+        rootless = parsed.text("rootless", "auto").lower()
+        if rootless not in ("true", "false", "auto"):
+            raise UsageError(f"flag --rootless: {rootless!r} is none of true, false, auto")
+        self.root_path = os.path.abspath(parsed.text("root") or _default_root(rootless))
+
+    def root(self) -> Root:
+        """The state root, not created yet."""
+        from pyoci.container.paths import Root
+
+        return Root(self.root_path)
+
+
+def _default_root(rootless: str) -> str:
+    """``/run/pyoci`` for root; the user's runtime directory (XDG Base Directory Specification) for others."""
+    if rootless == "false" or (rootless == "auto" and os.geteuid() == 0):
+        return "/run/pyoci"
+    return (os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}") + "/pyoci"

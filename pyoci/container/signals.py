@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Signal names and numbers, without the ``signal`` module (its import pulls in ``enum``)."""
+
+from __future__ import annotations
+
+from pyoci.errors import UsageError
+
+# signal(7): the numbers of x86 and ARM, which x86_64 and aarch64 share (Alpha, MIPS and PARISC differ).
+_NAMES = (
+    "HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT STOP TSTP TTIN TTOU URG XCPU"
+    " XFSZ VTALRM PROF WINCH IO PWR SYS"
+)
+NUMBERS = {name: number for number, name in enumerate(_NAMES.split(), 1)}
+NUMBERS["IOT"] = NUMBERS["ABRT"]
+NUMBERS["CLD"] = NUMBERS["CHLD"]
+NUMBERS["POLL"] = NUMBERS["IO"]
+
+SIGKILL = NUMBERS["KILL"]
+SIGTERM = NUMBERS["TERM"]
+SIGPIPE = NUMBERS["PIPE"]
+SIGXFSZ = NUMBERS["XFSZ"]
+
+# The C libraries keep 32 and 33 (glibc) and 34 (musl) for themselves; glibc's SIGRTMIN is what shells and people mean.
+SIGRTMIN = 34
+SIGRTMAX = 64
+
+
+def number(name: str) -> int:
+    """The number of a signal: ``TERM``, ``SIGTERM``, ``sigterm``, ``15``, ``RTMIN+3``, ``RTMAX-1``.
+
+    0, which only asks whether the process is there, is taken too. Raises UsageError for anything else.
+    """
+    if name.isascii() and name.isdigit():
+        value = int(name) if len(name) < 4 else -1
+    else:
+        bare = name.upper().removeprefix("SIG")
+        value = NUMBERS.get(bare, -1)
+        if value < 0 and bare.startswith("RTM"):
+            value = _realtime(bare)
+    if not 0 <= value <= SIGRTMAX:
+        raise UsageError(f"signal {name!r}: unknown (a name such as TERM, or a number from 1 to {SIGRTMAX})")
+    return value
+
+
+def _realtime(bare: str) -> int:
+    """The number of ``RTMIN``, ``RTMIN+n``, ``RTMAX`` or ``RTMAX-n``; -1 when it is none of them."""
+    head, sign, offset = bare[:5], bare[5:6], bare[6:]
+    if (head, sign) in (("RTMIN", ""), ("RTMAX", "")):
+        offset = "0"
+    elif (head, sign) not in (("RTMIN", "+"), ("RTMAX", "-")):
+        return -1
+    if not (offset.isascii() and offset.isdigit() and len(offset) < 3):
+        return -1
+    value = SIGRTMIN + int(offset) if head == "RTMIN" else SIGRTMAX - int(offset)
+    return value if SIGRTMIN <= value <= SIGRTMAX else -1
