@@ -12,8 +12,8 @@
  *
  * Operations are executed in their order, without a branch. A text argument is an offset into the
  * strings, 0 is the empty text (strings[0] is NUL), and each text ends with NUL. A list (argv, an
- * environment, a group list) is a run of texts that ends with an empty one. A binary argument (a
- * seccomp program) is an offset in text[] with its length in num[].
+ * environment, options) is a text that gives its length in decimal, then that many texts. A binary
+ * argument (a seccomp program) is an offset in text[], a multiple of 8, with its length in num[].
  *
  * Slots are small integers for descriptors that init itself opens and uses later (a cloned mount tree).
  */
@@ -27,7 +27,6 @@ enum plan_limits {
     PLAN_TEXTS = 4,
     PLAN_NUMS = 5,
     PLAN_SLOTS_MAX = 4096,
-    PLAN_FD = 3,     /* where init finds the plan when no descriptor is preserved; see plan_fds */
     SYNC_BYTES = 65536 /* the longest message on a sync socket */
 };
 
@@ -50,13 +49,12 @@ enum plan_kind {
     PLAN_ROOTFS,       /* path: clones the tree and mounts it over itself; every later target is in it */
     PLAN_OPEN_TREE,    /* path: source; num: slot, recursive, no-follow */
     PLAN_BIND,         /* path: target; num: slot, enum plan_mount_flag, attr_set, attr_clr, propagation */
-    PLAN_MOUNT,        /* path: target; data: type; more: source then options, a list;
+    PLAN_MOUNT,        /* path: target; data: type; more: options, a list (the source is one);
                           num: -, enum plan_mount_flag, attr_set, attr_clr, propagation */
     PLAN_SET_ATTR,     /* path: a mount inside the root; num: -, flags, attr_set, attr_clr, propagation */
     PLAN_MKNOD,        /* path; num: mode with type, rdev, uid, gid */
     PLAN_SYMLINK,      /* path; data: what it points to */
     PLAN_MKDIR,        /* path and its parents inside the root; num: mode */
-    PLAN_OPEN_NULL,    /* opens the host's /dev/null, verified 1:3, for masks and for descriptors 0-2 */
     PLAN_PIVOT_ROOT,   /* num: 1 for MS_MOVE and chroot (--no-pivot) */
     PLAN_MASK,         /* path: a file gets /dev/null, a directory an empty read-only tmpfs; absent is fine */
     PLAN_READONLY,     /* path: made read-only with all below it; absent is fine */
@@ -81,7 +79,7 @@ enum plan_kind {
     PLAN_NO_NEW_PRIVS,
     PLAN_SECCOMP,      /* data: struct sock_filter[]; num: bytes, SECCOMP_FILTER_FLAG_* */
     PLAN_CAPS,         /* num: effective, permitted, inheritable, ambient */
-    PLAN_EXEC,         /* execve of PLAN_PROGRAM; num: how many preserved descriptors stay open */
+    PLAN_EXEC,         /* execve of PLAN_PROGRAM; only 0-2 and the preserved descriptors stay open */
     PLAN_KINDS
 };
 
@@ -89,8 +87,11 @@ enum plan_mount_flag {
     PLAN_MOUNT_RECURSIVE_ATTR = 1, /* AT_RECURSIVE for attr_set and attr_clr (rro and its kin) */
     PLAN_MOUNT_NOFOLLOW = 2,       /* dest-nofollow: the target's last part may not be a symlink */
     PLAN_MOUNT_FILE = 4,           /* make a missing target a file (else a directory) */
-    PLAN_MOUNT_READABLE_PROC = 8,  /* a fresh proc: its target may not be a symlink, and it replaces nothing else */
-    PLAN_MOUNT_PROPAGATION_RECURSIVE = 16
+    PLAN_MOUNT_NO_SYMLINKS = 8,    /* no part of the target may be a symlink (proc, sysfs: CVE-2019-19921) */
+    PLAN_MOUNT_ON_PROC = 16,       /* the target may lie on procfs (the lxcfs files); else that is refused */
+    PLAN_MOUNT_PROC_SOURCE = 32,   /* a bind on /proc: its source must be procfs itself */
+    PLAN_MOUNT_KEEP_MODE = 64,     /* a tmpfs without mode= takes the mode of the directory it covers */
+    PLAN_MOUNT_RECURSIVE_PROPAGATION = 128
 };
 
 struct plan_op {
@@ -100,13 +101,11 @@ struct plan_op {
     int64_t num[5]; /* PLAN_NUMS */
 };
 
-/* The descriptors that init is started with. 0-2 are the process's own; then --preserve-fds; then these.
- * A number of -1 says that there is none. */
+/* The descriptors that init is started with. 0-2 are the process's own; then --preserve-fds; then the plan
+ * itself, whose number is init's argv[1]; then these. A number of -1 says that there is none. */
 struct plan_fds {
-    int32_t plan;
     int32_t sync;  /* SOCK_SEQPACKET to the runtime, until PLAN_CREATED or, for exec, until execve */
     int32_t start; /* SOCK_SEQPACKET, listening: where `start` connects */
-    int32_t console;
     int32_t preserve; /* how many from 3 on are the caller's */
 };
 
@@ -114,9 +113,7 @@ struct plan_header {
     uint32_t magic;
     uint32_t op_count;
     uint32_t strings_size;
-    uint32_t reserved;
     struct plan_fds fds;
-    int32_t spare;
 };
 
 /* The talk of runtime and init, on a SOCK_SEQPACKET pair; each message is a sync_header and its payload.
@@ -130,7 +127,10 @@ struct plan_header {
  *                  <---------------- SYNC_MOUNTED   mounts done, root not pivoted yet
  *      prestart and createRuntime hooks
  *                  SYNC_STATE --------------->      payload: the state, for createContainer hooks
- *                  <---------------- SYNC_CREATED   create ends here; exec: the end of the socket says execve worked
+ *                  <---------------- SYNC_CREATED
+ *      state saved, pid file
+ *                  SYNC_GO ----------------->       create ends here. exec has no SYNC_CREATED: the
+ *                                                   end of the socket says that execve worked
  *
  *      start                               init (accepts on the start socket)
  *                  SYNC_START --------------->      payload: the state, for startContainer hooks

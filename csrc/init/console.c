@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The terminal: a pty of the container's own devpts, whose master goes to the caller over the console socket.
+ */
+#include <errno.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/vfs.h>
+#include <termios.h>
+
+#include "init.h"
+#include "sys.h"
+
+#ifndef TIOCGPTPEER
+#define TIOCGPTPEER 0x5441
+#endif
+
+enum { DEVPTS_MAGIC = 0x1cd1 };
+
+/* The multiplexer, proved to be devpts' own: the image may have put anything at its path (CVE-2025-52565). */
+static int open_master(struct init *init) {
+    struct statfs fs;
+    struct stat st;
+    int fd = open_in_root(init->root, "/dev/pts/ptmx", O_RDWR | O_NOCTTY | O_NONBLOCK, RESOLVE_NO_SYMLINKS);
+    if (fd < 0)
+        return fail(init, "openat2", "/dev/pts/ptmx");
+    if (fstatfs(fd, &fs) < 0 || fs.f_type != DEVPTS_MAGIC || fstat(fd, &st) < 0 || st.st_rdev != makedev(5, 2)) {
+        close(fd);
+        return fail_with(init, "openat2", "/dev/pts/ptmx", ENODEV, "it is not the multiplexer of a devpts");
+    }
+    fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
+    return fd;
+}
+
+/* The slave by its master, not by a path. */
+static int open_slave(struct init *init, int master) {
+    int unlock = 0;
+    if (ioctl(master, TIOCSPTLCK, &unlock) < 0)
+        return fail(init, "TIOCSPTLCK", "/dev/pts/ptmx");
+    int slave = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+    return slave < 0 ? fail(init, "TIOCGPTPEER", "/dev/pts/ptmx") : slave;
+}
+
+static int send_master(struct init *init, int socket, int master) {
+    char name[] = "/dev/ptmx";
+    struct iovec part = {name, sizeof(name) - 1};
+    union {
+        char bytes[CMSG_SPACE(sizeof(int))];
+        struct cmsghdr align;
+    } control = {{0}};
+    struct msghdr msg = {
+        .msg_iov = &part, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof(control.bytes)};
+    struct cmsghdr *header = CMSG_FIRSTHDR(&msg);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(header), &master, sizeof(int));
+    if (sendmsg(socket, &msg, MSG_NOSIGNAL) < 0)
+        return fail(init, "sendmsg", "console socket");
+    return 0;
+}
+
+static int bind_console(struct init *init, int slave) {
+    int tree = open_tree(slave, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
+    if (tree < 0)
+        return fail(init, "open_tree", "/dev/console");
+    int done = attach(init, tree, "/dev/console", PLAN_MOUNT_NO_SYMLINKS, RESOLVE_FILE);
+    close(tree);
+    return done;
+}
+
+int op_console(struct init *init, const struct plan_op *op) {
+    int socket = (int)op->num[0];
+    int master = open_master(init);
+    if (master < 0)
+        return -1;
+    int slave = open_slave(init, master);
+    if (slave < 0)
+        return -1;
+    struct winsize size = {.ws_row = (unsigned short)op->num[1], .ws_col = (unsigned short)op->num[2]};
+    if (size.ws_row && size.ws_col && ioctl(slave, TIOCSWINSZ, &size) < 0)
+        return fail(init, "TIOCSWINSZ", "/dev/pts/ptmx");
+    if (fchown(slave, (uid_t)op->num[3], (gid_t)-1) < 0)
+        return fail(init, "fchown", "terminal");
+    if (op->num[4] && bind_console(init, slave) < 0)
+        return -1;
+    if (send_master(init, socket, master) < 0)
+        return -1;
+    close(master);
+    close(socket);
+    if (ioctl(slave, TIOCSCTTY, 0) < 0)
+        return fail(init, "TIOCSCTTY", "terminal");
+    for (int fd = 0; fd < 3; fd++)
+        if (dup2(slave, fd) < 0)
+            return fail(init, "dup2", "terminal");
+    close(slave);
+    return 0;
+}

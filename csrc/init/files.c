@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What init itself makes inside the root: device nodes, symlinks, directories; and writes below a private procfs.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+#include "init.h"
+#include "sys.h"
+
+/* A node that was there before, by the image or a bind, is accepted only if it is the very device. */
+static int check_node(struct init *init, int parent, const char *name, const char *path, mode_t mode, dev_t device) {
+    struct stat st;
+    if (fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return fail(init, "fstatat", path);
+    if ((st.st_mode & S_IFMT) == (mode & S_IFMT) && (S_ISFIFO(mode) || st.st_rdev == device))
+        return 0;
+    return fail_with(init, "mknodat", path, EEXIST, "what stands there is not this device");
+}
+
+int op_mknod(struct init *init, const struct plan_op *op) {
+    const char *path = text(init, op, PLAN_PATH);
+    const char *step;
+    char name[256];
+    mode_t mode = (mode_t)op->num[0];
+    dev_t device = (dev_t)op->num[1];
+    int parent = resolve_parent(init, path, name, &step);
+    if (parent < 0)
+        return fail(init, step, path);
+    mode_t mask = umask(0);
+    int made = mknodat(parent, name, mode, device);
+    umask(mask);
+    int done = 0;
+    if (made < 0 && errno == EEXIST)
+        done = check_node(init, parent, name, path, mode, device);
+    else if (made < 0)
+        done = fail(init, "mknodat", path);
+    else if (fchownat(parent, name, (uid_t)op->num[2], (gid_t)op->num[3], AT_SYMLINK_NOFOLLOW) < 0)
+        done = fail(init, "fchownat", path);
+    close(parent);
+    return done;
+}
+
+int op_symlink(struct init *init, const struct plan_op *op) {
+    const char *path = text(init, op, PLAN_PATH);
+    const char *step;
+    char name[256];
+    int parent = resolve_parent(init, path, name, &step);
+    if (parent < 0)
+        return fail(init, step, path);
+    int done = 0;
+    if (symlinkat(text(init, op, PLAN_DATA), parent, name) < 0 && errno != EEXIST)
+        done = fail(init, "symlinkat", path);
+    close(parent);
+    return done;
+}
+
+int op_mkdir(struct init *init, const struct plan_op *op) {
+    const char *path = text(init, op, PLAN_PATH);
+    const char *step;
+    int fd = resolve(init, path, 0, RESOLVE_DIRECTORY, &step);
+    if (fd < 0)
+        return fail(init, step, path);
+    close(fd);
+    return 0;
+}
+
+/* A procfs that no path leads to, so nothing of the container's can stand in the way of the write
+ * (CVE-2019-16884, CVE-2025-52881). */
+int op_proc_write(struct init *init, const struct plan_op *op) {
+    const char *path = text(init, op, PLAN_PATH);
+    const char *data = text(init, op, PLAN_DATA);
+    int context = fsopen("proc", FSOPEN_CLOEXEC);
+    if (context < 0)
+        return fail(init, "fsopen", path);
+    int proc = -1;
+    if (fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == 0)
+        proc = fsmount(context, FSMOUNT_CLOEXEC, 0);
+    close(context);
+    if (proc < 0)
+        return fail(init, "fsmount", path);
+    struct open_how how = {.flags = O_WRONLY | O_CLOEXEC, .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV};
+    int fd = openat2(proc, path, &how);
+    int error = errno;
+    close(proc);
+    errno = error;
+    if (fd < 0)
+        return fail(init, "openat2", path);
+    ssize_t written = write(fd, data, strlen(data));
+    error = errno;
+    close(fd);
+    errno = error;
+    return written < 0 ? fail(init, "write", path) : 0;
+}

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * pyoci-init: executes a launch plan (plan.h) inside the container's namespaces.
+ *
+ * One function an operation. Each returns 0, or fail(...), which notes step, path and errno and
+ * returns -1; only main.c reports and ends. Nothing here prints, and nothing knows config.json.
+ */
+#ifndef PYOCI_INIT_H
+#define PYOCI_INIT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "plan.h"
+
+struct init {
+    const struct plan_header *header;
+    const struct plan_op *ops;
+    const char *strings;
+    uint32_t index;      /* of the operation that runs now */
+    int report;          /* where SYNC_FAILED goes: the sync socket, later start's connection */
+    int root;            /* O_PATH on the container's root; every in-root path is resolved below it */
+    int empty;           /* the mount that masks directories, once there is one */
+    int *slots;          /* descriptors of cloned trees, PLAN_SLOTS_MAX */
+    char *state;         /* the state document for hooks, NUL-terminated */
+    char **argv;         /* PLAN_PROGRAM */
+    char **env;
+    const char *program; /* argv[0], resolved */
+    bool cwd_refused;    /* the first PLAN_CWD was refused and waits for the user's identity */
+    struct {
+        const char *step;
+        int error;
+        char path[512];
+        char detail[512];
+    } failure;
+};
+
+/* main.c */
+int fail(struct init *init, const char *step, const char *path);
+int fail_with(struct init *init, const char *step, const char *path, int error, const char *detail);
+
+static inline const char *text(const struct init *init, const struct plan_op *op, enum plan_text which) {
+    return init->strings + op->text[which];
+}
+
+/* The first text of a list (plan.h) and how many there are; each next one begins after the NUL. */
+const char *list_first(const char *list, size_t *count);
+/* A list as a NULL-terminated array, with room for `extra` more; NULL when memory is short. */
+char **list_array(const char *list, size_t extra);
+
+/* sync.c */
+int sync_send(int fd, enum sync_message message, int32_t value, const void *payload, size_t size);
+int sync_send_failure(const struct init *init);
+/* Takes the next message; its payload, if any, becomes init->state. Returns the message, 0 at the end
+ * of the socket, -1 with errno. */
+int sync_receive(struct init *init, int fd);
+
+/* resolve.c */
+enum resolve_create { RESOLVE_EXISTING, RESOLVE_DIRECTORY, RESOLVE_FILE };
+/* An O_PATH descriptor of `path` inside the root; `flags` are plan_mount_flags (NOFOLLOW, NO_SYMLINKS). What is
+ * missing is made if asked. -1 with errno; `step` names the system call that said so. */
+int resolve(const struct init *init, const char *path, int flags, enum resolve_create create, const char **step);
+/* The same for the parent of `path`; `name` is its last part, in a buffer of the caller's of at least 256 bytes. */
+int resolve_parent(const struct init *init, const char *path, char *name, const char **step);
+int open_in_root(int root, const char *path, uint64_t flags, uint64_t resolve_flags);
+
+/* One file an area; main.c has the table. */
+typedef int operation(struct init *init, const struct plan_op *op);
+operation op_setns, op_unshare, op_time_offsets, op_clone, op_sync, op_become_root, op_setsid, op_loopback;
+operation op_propagation, op_rootfs, op_open_tree, op_bind, op_mount, op_set_attr, op_pivot_root;
+operation op_mknod, op_symlink, op_mkdir, op_mask, op_readonly, op_proc_write, op_hostname, op_domainname;
+operation op_hook, op_console, op_stdio_owner, op_keyring, op_rlimit, op_home, op_program, op_cwd;
+operation op_bounding, op_user, op_created, op_scheduler, op_ioprio, op_personality, op_no_new_privs;
+operation op_seccomp, op_caps, op_exec;
+
+/* mount.c, used by rootfs.c and console.c too */
+int attach(struct init *init, int tree, const char *path, int flags, enum resolve_create create);
+int set_attributes(int fd, uint64_t set, uint64_t clear, uint64_t propagation, int flags);
+
+#endif

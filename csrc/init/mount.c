@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Mounts, by the API of Linux 5.2 and 5.12: a mount is made detached, gets its attributes while nobody can see it,
+ * and is then moved onto a descriptor of its target. So there is no remount, and no moment when it is writable.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+
+#include "init.h"
+#include "sys.h"
+
+enum { PROC_MAGIC = 0x9fa0 };
+
+static bool on_proc(int fd) {
+    struct statfs fs;
+    return fstatfs(fd, &fs) == 0 && fs.f_type == PROC_MAGIC;
+}
+
+int set_attributes(int fd, uint64_t set, uint64_t clear, uint64_t propagation, int flags) {
+    struct mount_attr attr = {.attr_set = set, .attr_clr = clear};
+    if ((set & MOUNT_ATTR__ATIME) || (clear & MOUNT_ATTR__ATIME))
+        attr.attr_clr |= MOUNT_ATTR__ATIME; /* the kernel wants the whole field cleared when a part is set */
+    unsigned int recursive = flags & PLAN_MOUNT_RECURSIVE_ATTR ? AT_RECURSIVE : 0;
+    if ((attr.attr_set || attr.attr_clr) && mount_setattr(fd, "", AT_EMPTY_PATH | recursive, &attr) < 0)
+        return -1;
+    if (propagation) {
+        struct mount_attr kind = {.propagation = propagation};
+        recursive = flags & PLAN_MOUNT_RECURSIVE_PROPAGATION ? AT_RECURSIVE : 0;
+        return mount_setattr(fd, "", AT_EMPTY_PATH | recursive, &kind);
+    }
+    return 0;
+}
+
+/* Moves a detached tree onto `path` in the root. */
+int attach(struct init *init, int tree, const char *path, int flags, enum resolve_create create) {
+    const char *step;
+    int target = resolve(init, path, flags, create, &step);
+    if (target < 0)
+        return fail(init, step, path);
+    int done = 0;
+    if (on_proc(target) && !(flags & PLAN_MOUNT_ON_PROC))
+        done = fail_with(init, "move_mount", path, EACCES, "the target lies on procfs, which no mount may cover");
+    else if (move_mount(tree, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0)
+        done = fail(init, "move_mount", path);
+    close(target);
+    return done;
+}
+
+int op_propagation(struct init *init, const struct plan_op *op) {
+    const char *path = text(init, op, PLAN_PATH);
+    struct mount_attr attr = {.propagation = (uint64_t)op->num[0]};
+    if (mount_setattr(AT_FDCWD, path, op->num[1] ? AT_RECURSIVE : 0, &attr) < 0)
+        return fail(init, "mount_setattr", path);
+    return 0;
+}
+
+int op_open_tree(struct init *init, const struct plan_op *op) {
+    const char *path = text(init, op, PLAN_PATH);
+    unsigned int flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC;
+    if (op->num[1])
+        flags |= AT_RECURSIVE;
+    if (op->num[2])
+        flags |= AT_SYMLINK_NOFOLLOW;
+    int fd = open_tree(AT_FDCWD, path, flags);
+    if (fd < 0)
+        return fail(init, "open_tree", path);
+    init->slots[op->num[0]] = fd;
+    return 0;
+}
+
+int op_bind(struct init *init, const struct plan_op *op) {
+    const char *path = text(init, op, PLAN_PATH);
+    int tree = init->slots[op->num[0]];
+    int flags = (int)op->num[1];
+    struct stat st;
+    if (fstat(tree, &st) < 0)
+        return fail(init, "fstat", path);
+    if ((flags & PLAN_MOUNT_PROC_SOURCE) && !on_proc(tree))
+        return fail_with(init, "open_tree", path, EACCES, "only procfs itself may be bound on /proc");
+    if (attach(init, tree, path, flags, S_ISDIR(st.st_mode) ? RESOLVE_DIRECTORY : RESOLVE_FILE) < 0)
+        return -1;
+    if (set_attributes(tree, (uint64_t)op->num[2], (uint64_t)op->num[3], (uint64_t)op->num[4], flags) < 0)
+        return fail(init, "mount_setattr", path);
+    close(tree);
+    init->slots[op->num[0]] = -1;
+    return 0;
+}
+
+/* What the file system itself says of a refusal: the newest line of its context's log (fsopen(2)). */
+static int fail_context(struct init *init, int context, const char *step, const char *path) {
+    int error = errno;
+    char line[256];
+    ssize_t got = read(context, line, sizeof(line) - 1);
+    line[got > 0 ? got : 0] = '\0';
+    line[strcspn(line, "\n")] = '\0';
+    close(context);
+    return fail_with(init, step, path, error, got > 2 ? line + 2 : NULL);
+}
+
+/* "key=value" or "flag". */
+static int configure(int context, const char *option) {
+    char key[128];
+    const char *equals = strchr(option, '=');
+    if (!equals)
+        return fsconfig(context, FSCONFIG_SET_FLAG, option, NULL, 0);
+    size_t length = (size_t)(equals - option);
+    if (length >= sizeof(key))
+        return errno = ENAMETOOLONG, -1;
+    memcpy(key, option, length);
+    key[length] = '\0';
+    return fsconfig(context, FSCONFIG_SET_STRING, key, equals + 1, 0);
+}
+
+/* mode= of a new tmpfs: that of the directory it covers, as runc and crun do. */
+static int keep_mode(const struct init *init, int context, const char *path) {
+    const char *step;
+    struct stat st;
+    int target = resolve(init, path, 0, RESOLVE_EXISTING, &step);
+    if (target < 0)
+        return 0;
+    char mode[16];
+    int done = 0;
+    if (fstat(target, &st) == 0 && S_ISDIR(st.st_mode)) {
+        snprintf(mode, sizeof(mode), "%o", (unsigned)(st.st_mode & 07777));
+        done = fsconfig(context, FSCONFIG_SET_STRING, "mode", mode, 0);
+    }
+    close(target);
+    return done;
+}
+
+int op_mount(struct init *init, const struct plan_op *op) {
+    const char *path = text(init, op, PLAN_PATH);
+    size_t options;
+    const char *option = list_first(text(init, op, PLAN_MORE), &options);
+    int flags = (int)op->num[1];
+    int context = fsopen(text(init, op, PLAN_DATA), FSOPEN_CLOEXEC);
+    if (context < 0)
+        return fail(init, "fsopen", path);
+    for (; options > 0; options--, option += strlen(option) + 1)
+        if (configure(context, option) < 0)
+            return fail_context(init, context, "fsconfig", path);
+    if ((flags & PLAN_MOUNT_KEEP_MODE) && keep_mode(init, context, path) < 0)
+        return fail_context(init, context, "fsconfig", path);
+    if (fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+        return fail_context(init, context, "fsconfig", path);
+    int tree = fsmount(context, FSMOUNT_CLOEXEC, 0);
+    if (tree < 0)
+        return fail_context(init, context, "fsmount", path);
+    close(context);
+    if (set_attributes(tree, (uint64_t)op->num[2], (uint64_t)op->num[3], 0, flags) < 0)
+        return fail(init, "mount_setattr", path);
+    if (attach(init, tree, path, flags, flags & PLAN_MOUNT_FILE ? RESOLVE_FILE : RESOLVE_DIRECTORY) < 0)
+        return -1;
+    if (set_attributes(tree, 0, 0, (uint64_t)op->num[4], flags) < 0)
+        return fail(init, "mount_setattr", path);
+    close(tree);
+    return 0;
+}
+
+int op_set_attr(struct init *init, const struct plan_op *op) {
+    const char *path = text(init, op, PLAN_PATH);
+    const char *step;
+    int flags = (int)op->num[1];
+    int fd = resolve(init, path, flags, RESOLVE_EXISTING, &step);
+    if (fd < 0)
+        return fail(init, step, path);
+    if (set_attributes(fd, (uint64_t)op->num[2], (uint64_t)op->num[3], (uint64_t)op->num[4], flags) < 0)
+        return fail(init, "mount_setattr", path);
+    close(fd);
+    return 0;
+}

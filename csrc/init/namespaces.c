@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Entering and making namespaces, and what is set in them at once: host name, lo, clocks.
+ */
+#include <errno.h>
+#include <grp.h>
+#include <net/if.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+
+#include "init.h"
+#include "sys.h"
+
+#ifndef CLONE_NEWTIME
+#define CLONE_NEWTIME 0x80
+#endif
+
+int setns(int fd, int type);
+int unshare(int flags);
+
+int op_setns(struct init *init, const struct plan_op *op) {
+    if (setns((int)op->num[0], (int)op->num[1]) < 0)
+        return fail(init, "setns", text(init, op, PLAN_PATH));
+    return 0;
+}
+
+int op_unshare(struct init *init, const struct plan_op *op) {
+    if (unshare((int)op->num[0]) < 0)
+        return fail(init, "unshare", text(init, op, PLAN_PATH));
+    return 0;
+}
+
+/* A new time namespace is for children only, and its offsets are fixed once it has a member; so they are written
+ * first, and then this process joins it (time_namespaces(7)). */
+int op_time_offsets(struct init *init, const struct plan_op *op) {
+    const char *offsets = text(init, op, PLAN_DATA);
+    if (unshare(CLONE_NEWTIME) < 0)
+        return fail(init, "unshare", "time namespace");
+    if (*offsets) {
+        int fd = open("/proc/self/timens_offsets", O_WRONLY | O_CLOEXEC);
+        if (fd < 0)
+            return fail(init, "open", "/proc/self/timens_offsets");
+        if (write(fd, offsets, strlen(offsets)) < 0)
+            return fail(init, "write", "/proc/self/timens_offsets");
+        close(fd);
+    }
+    int ns = open("/proc/self/ns/time_for_children", O_RDONLY | O_CLOEXEC);
+    if (ns < 0)
+        return fail(init, "open", "/proc/self/ns/time_for_children");
+    if (setns(ns, CLONE_NEWTIME) < 0)
+        return fail(init, "setns", "time namespace");
+    close(ns);
+    return 0;
+}
+
+/* The joiner's end: a PID namespace is for children only (pid_namespaces(7)). CLONE_PARENT makes the child the
+ * runtime's own, as if it had been cloned there. */
+int op_clone(struct init *init, const struct plan_op *op) {
+    struct clone_args args = {.flags = CLONE_PARENT | (uint64_t)op->num[0]};
+    pid_t pid = clone3(&args);
+    if (pid < 0)
+        return fail(init, "clone3", text(init, op, PLAN_PATH));
+    if (pid > 0)
+        _exit(sync_send(init->report, SYNC_CHILD, pid, NULL, 0) < 0 ? 1 : 0);
+    prctl(PR_SET_PDEATHSIG, 9);
+    prctl(PR_SET_NAME, "pyoci-init");
+    if (sync_receive(init, init->report) != SYNC_GO)
+        _exit(1);
+    return 0;
+}
+
+int op_become_root(struct init *init, const struct plan_op *op) {
+    if (op->num[0] && setgroups(0, NULL) < 0)
+        return fail(init, "setgroups", "user namespace");
+    if (setresgid(0, 0, 0) < 0)
+        return fail(init, "setresgid", "user namespace");
+    if (setresuid(0, 0, 0) < 0)
+        return fail(init, "setresuid", "user namespace");
+    prctl(PR_SET_DUMPABLE, 0);
+    return 0;
+}
+
+int op_setsid(struct init *init, const struct plan_op *op) {
+    (void)op;
+    return setsid() < 0 ? fail(init, "setsid", "") : 0;
+}
+
+int op_hostname(struct init *init, const struct plan_op *op) {
+    const char *name = text(init, op, PLAN_DATA);
+    return sethostname(name, strlen(name)) < 0 ? fail(init, "sethostname", name) : 0;
+}
+
+int op_domainname(struct init *init, const struct plan_op *op) {
+    const char *name = text(init, op, PLAN_DATA);
+    return syscall(SYS_setdomainname, name, strlen(name)) < 0 ? fail(init, "setdomainname", name) : 0;
+}
+
+int op_loopback(struct init *init, const struct plan_op *op) {
+    (void)op;
+    struct ifreq request = {.ifr_flags = 0};
+    strcpy(request.ifr_name, "lo");
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return fail(init, "socket", "lo");
+    int done = 0;
+    if (ioctl(fd, SIOCGIFFLAGS, &request) < 0) {
+        done = fail(init, "SIOCGIFFLAGS", "lo");
+    } else {
+        request.ifr_flags |= IFF_UP;
+        if (ioctl(fd, SIOCSIFFLAGS, &request) < 0)
+            done = fail(init, "SIOCSIFFLAGS", "lo");
+    }
+    close(fd);
+    return done;
+}

@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What makes init the user's process: its program, identity, privileges and limits, and the execve.
+ */
+#include <errno.h>
+#include <grp.h>
+#include <linux/capability.h>
+#include <linux/filter.h>
+#include <linux/keyctl.h>
+#include <linux/seccomp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/personality.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/vfs.h>
+
+#include "init.h"
+#include "sys.h"
+
+enum { CAPS_MAX = 64, GROUPS_MAX = 65536 };
+
+/* The value of a variable in the new environment. */
+static const char *variable(char **env, const char *name) {
+    size_t length = strlen(name);
+    for (; *env; env++)
+        if (strncmp(*env, name, length) == 0 && (*env)[length] == '=')
+            return *env + length + 1;
+    return NULL;
+}
+
+/* 0 if `path` may be executed by this process, as execvp(3) would find it; else the errno that says why not. */
+static int runnable(const char *path) {
+    struct stat st;
+    if (stat(path, &st) < 0)
+        return errno;
+    if (S_ISDIR(st.st_mode))
+        return EISDIR;
+    if (!S_ISREG(st.st_mode) || !(st.st_mode & 0111))
+        return EACCES;
+    return 0;
+}
+
+static const char *search(struct init *init, const char *name, int *error) {
+    const char *dirs = variable(init->env, "PATH");
+    if (!dirs)
+        dirs = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    size_t room = strlen(dirs) + strlen(name) + 3;
+    char *path = malloc(room);
+    *error = path ? ENOENT : ENOMEM;
+    while (path) {
+        size_t length = strcspn(dirs, ":");
+        /* An empty entry of PATH is the working directory (environ(7)). */
+        snprintf(path, room, "%.*s%s%s", (int)length, dirs, length ? "/" : "./", name);
+        int why = runnable(path);
+        if (why == 0)
+            return path;
+        if (why == EACCES)
+            *error = EACCES;
+        if (dirs[length] == '\0')
+            break;
+        dirs += length + 1;
+    }
+    free(path);
+    return NULL;
+}
+
+/* Relative names are looked for from the process's own working directory, so PLAN_CWD comes first. The user's own
+ * permissions are judged by execve. */
+int op_program(struct init *init, const struct plan_op *op) {
+    init->argv = list_array(text(init, op, PLAN_DATA), 0);
+    if (!init->env)
+        init->env = list_array(text(init, op, PLAN_MORE), 1);
+    if (!init->argv || !init->env)
+        return fail(init, "malloc", "");
+    const char *name = init->argv[0];
+    int error = 0;
+    if (strchr(name, '/')) {
+        init->program = name;
+        error = runnable(name);
+    } else {
+        init->program = search(init, name, &error);
+    }
+    return error ? fail_with(init, strchr(name, '/') ? "exec" : "search", name, error, NULL) : 0;
+}
+
+int op_exec(struct init *init, const struct plan_op *op) {
+    (void)op;
+    execve(init->program, init->argv, init->env);
+    return fail(init, "execve", init->program);
+}
+
+/* The home directory of `uid` in a passwd text: its sixth field. The name of a user plays no part (CVE-2016-3697). */
+static bool find_home(char *passwd, long uid, char **home) {
+    for (char *line = strtok(passwd, "\n"); line; line = strtok(NULL, "\n")) {
+        char *fields[7];
+        int count = 0;
+        for (char *rest = line; rest && count < 7; count++)
+            fields[count] = strsep(&rest, ":");
+        char *end;
+        if (count < 6 || !fields[2][0] || strtol(fields[2], &end, 10) != uid || *end)
+            continue;
+        *home = fields[5];
+        return true;
+    }
+    return false;
+}
+
+/* The image's passwd may be anything: a FIFO, a device, endless. Only a regular file's first MiB counts. */
+int op_home(struct init *init, const struct plan_op *op) {
+    enum { PASSWD_MAX = 1 << 20 };
+    if (variable(init->env, "HOME"))
+        return 0;
+    char *home = "/", *passwd = NULL;
+    struct stat st;
+    int fd = open_in_root(init->root, "/etc/passwd", O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
+    if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && (passwd = malloc(PASSWD_MAX + 1))) {
+        size_t size = 0;
+        ssize_t got;
+        while (size < PASSWD_MAX && (got = read(fd, passwd + size, PASSWD_MAX - size)) > 0)
+            size += (size_t)got;
+        passwd[size] = '\0';
+        find_home(passwd, op->num[0], &home);
+    }
+    if (fd >= 0)
+        close(fd);
+    char *entry = malloc(strlen(home) + 6);
+    if (!entry)
+        return fail(init, "malloc", "HOME");
+    sprintf(entry, "HOME=%s", *home ? home : "/");
+    free(passwd);
+    char **end = init->env;
+    while (*end)
+        end++;
+    *end = entry; /* op_program left room for one more */
+    return 0;
+}
+
+/* A working directory that the root does not contain is one of the host's, reached through a descriptor
+ * that was left open (CVE-2024-21626); getcwd then says "(unreachable)". */
+static int check_inside(struct init *init, const char *path) {
+    char buffer[4096];
+    if (syscall(SYS_getcwd, buffer, sizeof(buffer)) < 0)
+        return fail(init, "getcwd", path);
+    if (buffer[0] != '/')
+        return fail_with(init, "chdir", path, ENOENT, "it lies outside of the container's root");
+    return 0;
+}
+
+int op_cwd(struct init *init, const struct plan_op *op) {
+    const char *path = text(init, op, PLAN_PATH);
+    if (!op->num[0] && !init->cwd_refused)
+        return 0;
+    if (chdir(path) < 0) {
+        if (op->num[0] && (errno == EACCES || errno == EPERM)) {
+            init->cwd_refused = true;
+            return 0;
+        }
+        return fail(init, "chdir", path);
+    }
+    init->cwd_refused = false;
+    return check_inside(init, path);
+}
+
+static int capset(const uint64_t effective, uint64_t permitted, uint64_t inheritable) {
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[2];
+    for (int i = 0; i < 2; i++) {
+        data[i].effective = (uint32_t)(effective >> (32 * i));
+        data[i].permitted = (uint32_t)(permitted >> (32 * i));
+        data[i].inheritable = (uint32_t)(inheritable >> (32 * i));
+    }
+    return (int)syscall(SYS_capset, &header, data);
+}
+
+int op_bounding(struct init *init, const struct plan_op *op) {
+    uint64_t keep = (uint64_t)op->num[0];
+    for (int cap = 0; cap < CAPS_MAX; cap++) {
+        if (keep >> cap & 1)
+            continue;
+        if (prctl(PR_CAPBSET_DROP, cap) < 0) {
+            if (errno == EINVAL)
+                break; /* past the kernel's last capability */
+            return fail(init, "PR_CAPBSET_DROP", "");
+        }
+    }
+    return 0;
+}
+
+/* The user's identity. All capabilities are kept for what is still to do (seccomp without no_new_privs);
+ * PLAN_CAPS then leaves what was asked for. */
+int op_user(struct init *init, const struct plan_op *op) {
+    static gid_t groups[GROUPS_MAX];
+    size_t count;
+    const char *item = list_first(text(init, op, PLAN_DATA), &count);
+    if (count > GROUPS_MAX)
+        return fail_with(init, "setgroups", "", EINVAL, NULL);
+    for (size_t i = 0; i < count; i++, item += strlen(item) + 1)
+        groups[i] = (gid_t)strtoul(item, NULL, 10);
+    if (!op->num[3] && setgroups(count, groups) < 0)
+        return fail(init, "setgroups", "");
+    if (op->num[2] >= 0)
+        umask((mode_t)op->num[2]);
+    if (prctl(PR_SET_KEEPCAPS, 1) < 0)
+        return fail(init, "PR_SET_KEEPCAPS", "");
+    if (setresgid((gid_t)op->num[1], (gid_t)op->num[1], (gid_t)op->num[1]) < 0)
+        return fail(init, "setresgid", "");
+    if (setresuid((uid_t)op->num[0], (uid_t)op->num[0], (uid_t)op->num[0]) < 0)
+        return fail(init, "setresuid", "");
+    if (prctl(PR_SET_KEEPCAPS, 0) < 0)
+        return fail(init, "PR_SET_KEEPCAPS", "");
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[2];
+    if (syscall(SYS_capget, &header, data) < 0)
+        return fail(init, "capget", "");
+    uint64_t permitted = data[0].permitted | (uint64_t)data[1].permitted << 32;
+    if (capset(permitted, permitted, 0) < 0)
+        return fail(init, "capset", "");
+    prctl(PR_SET_DUMPABLE, 0);
+    return 0;
+}
+
+int op_caps(struct init *init, const struct plan_op *op) {
+    uint64_t ambient = (uint64_t)op->num[3];
+    if (capset((uint64_t)op->num[0], (uint64_t)op->num[1], (uint64_t)op->num[2]) < 0)
+        return fail(init, "capset", "");
+    if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0)
+        return fail(init, "PR_CAP_AMBIENT_CLEAR_ALL", "");
+    for (int cap = 0; cap < CAPS_MAX; cap++)
+        if (ambient >> cap & 1 && prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, cap, 0, 0) < 0)
+            return fail_with(init, "PR_CAP_AMBIENT_RAISE", "", errno,
+                             "an ambient capability must be permitted and inheritable too");
+    return 0;
+}
+
+int op_no_new_privs(struct init *init, const struct plan_op *op) {
+    (void)op;
+    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? fail(init, "PR_SET_NO_NEW_PRIVS", "") : 0;
+}
+
+int op_seccomp(struct init *init, const struct plan_op *op) {
+    struct sock_fprog program = {.len = (unsigned short)((size_t)op->num[0] / sizeof(struct sock_filter)),
+                                 .filter = (struct sock_filter *)text(init, op, PLAN_DATA)};
+    if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, (unsigned int)op->num[1], &program) < 0)
+        return fail(init, "seccomp", "");
+    return 0;
+}
+
+int op_rlimit(struct init *init, const struct plan_op *op) {
+    struct rlimit limit = {.rlim_cur = (rlim_t)op->num[1], .rlim_max = (rlim_t)op->num[2]};
+    return setrlimit((int)op->num[0], &limit) < 0 ? fail(init, "setrlimit", "") : 0;
+}
+
+int op_stdio_owner(struct init *init, const struct plan_op *op) {
+    for (int fd = 0; fd < 3; fd++) {
+        struct stat st;
+        if (fstat(fd, &st) < 0 || st.st_uid == (uid_t)op->num[0])
+            continue;
+        /* Never the null device: it is the host's, for everyone. */
+        if (S_ISCHR(st.st_mode) && st.st_rdev == makedev(1, 3))
+            continue;
+        if (fchown(fd, (uid_t)op->num[0], (gid_t)-1) < 0 && errno != EPERM && errno != EROFS && errno != EINVAL)
+            return fail(init, "fchown", "stdio");
+    }
+    return 0;
+}
+
+int op_keyring(struct init *init, const struct plan_op *op) {
+    if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, text(init, op, PLAN_DATA)) < 0 && errno != ENOSYS)
+        return fail(init, "keyctl", text(init, op, PLAN_DATA));
+    return 0;
+}
+
+int op_ioprio(struct init *init, const struct plan_op *op) {
+    return syscall(SYS_ioprio_set, 1, 0, op->num[0]) < 0 ? fail(init, "ioprio_set", "") : 0;
+}
+
+int op_personality(struct init *init, const struct plan_op *op) {
+    return personality((unsigned long)op->num[0]) < 0 ? fail(init, "personality", "") : 0;
+}
+
+int op_scheduler(struct init *init, const struct plan_op *op) {
+    struct {
+        uint32_t size, policy;
+        uint64_t flags;
+        int32_t nice;
+        uint32_t priority;
+        uint64_t runtime, deadline, period;
+    } attr = {.size = 48,
+              .policy = (uint32_t)op->num[0],
+              .nice = (int32_t)op->num[1],
+              .priority = (uint32_t)op->num[2],
+              .flags = (uint64_t)op->num[3]};
+    uint64_t *times[3] = {&attr.runtime, &attr.deadline, &attr.period};
+    size_t count;
+    const char *item = list_first(text(init, op, PLAN_DATA), &count);
+    for (size_t i = 0; i < 3 && i < count; i++, item += strlen(item) + 1)
+        *times[i] = strtoull(item, NULL, 10);
+    return syscall(SYS_sched_setattr, 0, &attr, 0) < 0 ? fail(init, "sched_setattr", "") : 0;
+}
