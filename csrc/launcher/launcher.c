@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The pyoci command: CPython embedded, isolated, with nothing from the caller's environment.
+ *
+ * An OCI runtime is a short process, so its start is its cost, and it runs as root on behalf of others. Thus no site
+ * module, no PYTHON* variables, no user directories, no locale, and every directory of sys.path is derived from where
+ * this file stands (/proc/self/exe) or fixed at build time. The interpreter is not torn down at the end: the kernel
+ * does that faster.
+ *
+ * setup.py defines PYOCI_STDLIB and PYOCI_DYNLOAD (directories of the standard library), PYOCI_PREFIX (its prefix)
+ * and PYOCI_LAYOUTS (rows of the table below).
+ */
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+/* Where the package may stand, seen from the launcher's directory, and where its dependencies
+ * stand then ("": with the package). The first that holds the package counts. */
+static const struct layout {
+    const char *package;
+    const char *dependencies;
+} layouts[] = {PYOCI_LAYOUTS};
+
+static int fail(const char *what, const char *about)
+{
+    fprintf(stderr, "pyoci: %s: %s\n", what, about);
+    return 1;
+}
+
+/* The absolute path of this program, without its last part in *directory. Returns 0 or 1. */
+static int own_path(char *program, char *directory, size_t size)
+{
+    ssize_t length = readlink("/proc/self/exe", program, size - 1);
+
+    if (length <= 0)
+        return fail("read /proc/self/exe", "cannot find its own path; is /proc mounted?");
+    program[length] = 0;
+    memcpy(directory, program, (size_t)length + 1);
+    *strrchr(directory, '/') = 0;
+    return 0;
+}
+
+static const struct layout *find_layout(const char *directory)
+{
+    char path[PATH_MAX + 64];
+
+    for (size_t i = 0; i < COUNT(layouts); i++) {
+        snprintf(path, sizeof(path), "%s/%s/pyoci/__init__.py", directory, layouts[i].package);
+        if (access(path, R_OK) == 0)
+            return &layouts[i];
+    }
+    return NULL;
+}
+
+static PyStatus append_path(PyConfig *config, const char *directory, const char *relative)
+{
+    char path[PATH_MAX + 64];
+    wchar_t *wide;
+    PyStatus status;
+
+    if (directory)
+        snprintf(path, sizeof(path), "%s/%s", directory, relative);
+    else
+        snprintf(path, sizeof(path), "%s", relative);
+    wide = Py_DecodeLocale(path, NULL);
+    if (!wide)
+        return PyStatus_NoMemory();
+    status = PyWideStringList_Append(&config->module_search_paths, wide);
+    PyMem_RawFree(wide);
+    return status;
+}
+
+/* The standard library comes first: nothing beside pyoci can take the place of a part of it. */
+static PyStatus set_paths(PyConfig *config, const char *program, const char *directory, const struct layout *layout)
+{
+    const struct {
+        wchar_t **field;
+        const char *value;
+    } strings[] = {
+        {&config->program_name, program},     {&config->executable, program},
+        {&config->base_executable, program},  {&config->home, PYOCI_PREFIX},
+        {&config->prefix, PYOCI_PREFIX},      {&config->base_prefix, PYOCI_PREFIX},
+        {&config->exec_prefix, PYOCI_PREFIX}, {&config->base_exec_prefix, PYOCI_PREFIX},
+    };
+    PyStatus status;
+
+    for (size_t i = 0; i < COUNT(strings); i++) {
+        status = PyConfig_SetBytesString(config, strings[i].field, strings[i].value);
+        if (PyStatus_Exception(status))
+            return status;
+    }
+    config->module_search_paths_set = 1;
+    status = append_path(config, NULL, PYOCI_STDLIB);
+    if (!PyStatus_Exception(status))
+        status = append_path(config, directory, layout->package);
+    if (!PyStatus_Exception(status) && layout->dependencies[0])
+        status = append_path(config, directory, layout->dependencies);
+    if (!PyStatus_Exception(status))
+        status = append_path(config, NULL, PYOCI_DYNLOAD);
+    return status;
+}
+
+/* UTF-8 whatever the locale, and no look at the environment. */
+static PyStatus preinitialize(void)
+{
+    PyPreConfig config;
+
+    PyPreConfig_InitIsolatedConfig(&config);
+    config.utf8_mode = 1;
+    config.configure_locale = 0;
+    config.coerce_c_locale = 0;
+    return Py_PreInitialize(&config);
+}
+
+/* Signals stay as the caller left them (SIGPIPE and SIGINT too): a verb that wants a handler installs it. */
+static PyStatus initialize(int argc, char **argv, const char *program, const char *directory,
+                           const struct layout *layout)
+{
+    PyConfig config;
+    PyStatus status;
+
+    PyConfig_InitIsolatedConfig(&config);
+    config.site_import = 0;
+    config.write_bytecode = 0;
+    config.install_signal_handlers = 0;
+    config.parse_argv = 0;
+    config.pathconfig_warnings = 0;
+    status = set_paths(&config, program, directory, layout);
+    if (!PyStatus_Exception(status))
+        status = PyConfig_SetBytesArgv(&config, argc, argv);
+    if (!PyStatus_Exception(status))
+        status = Py_InitializeFromConfig(&config);
+    PyConfig_Clear(&config);
+    return status;
+}
+
+/* What `pyoci --version` shows of its interpreter. */
+static int announce(void)
+{
+    PyObject *text = PyUnicode_FromFormat("embedded CPython %s", PY_VERSION);
+    int result = text ? PySys_SetObject("pyoci_launcher", text) : -1;
+
+    Py_XDECREF(text);
+    return result;
+}
+
+/* pyoci.cli.main.main(sys.argv[1:]): its exit status, or -1 with an exception set. */
+static int call_main(void)
+{
+    PyObject *module, *argv, *arguments, *result;
+    long status = -1;
+
+    if (announce() < 0)
+        return -1;
+    module = PyImport_ImportModule("pyoci.cli.main");
+    if (!module)
+        return -1;
+    argv = PySys_GetObject("argv");
+    arguments = argv ? PyList_GetSlice(argv, 1, PyList_GET_SIZE(argv)) : NULL;
+    result = arguments ? PyObject_CallMethod(module, "main", "O", arguments) : NULL;
+    if (result)
+        status = result == Py_None ? 0 : PyLong_AsLong(result);
+    Py_XDECREF(result);
+    Py_XDECREF(arguments);
+    Py_DECREF(module);
+    return (int)status;
+}
+
+/* Writes out what Python still holds of one standard stream. A stream may be None: the descriptor was closed. */
+static int flush(const char *name)
+{
+    PyObject *stream = PySys_GetObject(name), *result;
+
+    if (!stream || stream == Py_None)
+        return 0;
+    result = PyObject_CallMethod(stream, "flush", NULL);
+    Py_XDECREF(result);
+    return result ? 0 : -1;
+}
+
+int main(int argc, char **argv)
+{
+    char program[PATH_MAX], directory[PATH_MAX];
+    const struct layout *layout;
+    PyStatus status;
+    int result;
+
+    if (own_path(program, directory, sizeof(program)))
+        return 1;
+    layout = find_layout(directory);
+    if (!layout)
+        return fail(directory, "no pyoci package beside this program; run make, or install it again");
+    status = preinitialize();
+    if (!PyStatus_Exception(status))
+        status = initialize(argc, argv, program, directory, layout);
+    if (PyStatus_Exception(status))
+        Py_ExitStatusException(status);
+    result = call_main();
+    if (PyErr_Occurred()) {
+        PyErr_Print(); /* ends the process itself for SystemExit */
+        result = 1;
+    }
+    if (flush("stdout") < 0) {
+        PyErr_Clear();
+        fail("write standard output", "not all of it could be written");
+        result = result ? result : 1;
+    }
+    if (flush("stderr") < 0)
+        result = result ? result : 1;
+    _exit(result);
+}

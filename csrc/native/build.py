@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Describes the extension ``pyoci._native`` to cffi (API mode).
+
+cffi gets the very text of csrc/plan.h and csrc/native/native.h without its ``#`` lines, so Python sees the same
+names, numbers and layouts as the C programs. setup.py reads ``ffibuilder`` from here.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+
+from cffi import FFI
+
+# cffi runs this file with the name it was given, from the top of the source tree.
+HERE = os.path.relpath(os.path.dirname(os.path.abspath(__file__)))
+HEADERS = [os.path.join(HERE, os.pardir, "plan.h"), os.path.join(HERE, "native.h")]
+
+
+def declarations(path: str) -> str:
+    """The text of a header that holds only enums, structs and prototypes besides its ``#`` lines."""
+    with open(path, encoding="utf-8") as header:
+        return "".join(line for line in header if not line.startswith("#"))
+
+
+ffibuilder = FFI()
+for header in HEADERS:
+    ffibuilder.cdef(declarations(header))
+ffibuilder.set_source(
+    "pyoci._native",
+    '#include "plan.h"\n#include "native.h"\n',
+    sources=[os.path.normpath(path) for path in sorted(glob.glob(os.path.join(HERE, "native*.c")))],
+    depends=[os.path.normpath(path) for path in [*HEADERS, *glob.glob(os.path.join(HERE, "*.h"))]],
+    include_dirs=[os.path.normpath(os.path.join(HERE, os.pardir)), HERE],
+    extra_compile_args=["-std=gnu11", "-O2", "-Wall", "-fvisibility=hidden"],
+)

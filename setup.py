@@ -1,0 +1,271 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Builds what is not Python: two cffi extensions, three C programs and the generated schema checks.
+
+``pip install .`` and ``make`` both come here. The programs are
+
+    pyoci-init   static, run inside the container's namespaces (pyoci/libexec)
+    pause        assembly, the sandbox's only process (pyoci/libexec)
+    pyoci        the launcher that embeds CPython; a script where CPython cannot be embedded
+
+Environment: CC (gcc), MUSL_CC (musl-gcc if it is there, else CC), PYOCI_LAUNCHER=script to have the script.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+import sysconfig
+from typing import ClassVar
+
+from setuptools import Command, setup
+from setuptools.command.build import build
+from setuptools.command.build_py import build_py
+
+CC = shlex.split(os.environ.get("CC", "gcc"))
+WARNINGS = ["-Wall", "-Wextra", "-Werror"]
+EXTENSIONS = {
+    "csrc/native/build.py": "csrc/native/native.c",
+    "csrc/native/seccomp_build.py": "csrc/native/seccomp_build.py",
+}
+SCHEMA_COMPILER = "schema/compile.py"
+
+
+def is_stale(output: str, inputs: list[str]) -> bool:
+    """Whether a file is absent or older than one of those that it is made from. This file is always one of them."""
+    if not os.path.exists(output):
+        return True
+    made = os.stat(output).st_mtime_ns
+    return any(os.stat(path).st_mtime_ns > made for path in [*inputs, "setup.py"])
+
+
+def run(command: list[str]) -> None:
+    """Executes a command. Raises SystemExit, which shows it, if it fails, so that the build ends there."""
+    status = subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode
+    if status:
+        raise SystemExit(f"setup.py: status {status} from: {shlex.join(command)}")
+
+
+def sources(directory: str, *patterns: str) -> list[str]:
+    """The files of a directory of the source tree that match, in a stable order."""
+    return sorted(path for pattern in patterns for path in glob.glob(os.path.join(directory, pattern)))
+
+
+class BuildPackage(build_py):
+    """Copies the package, and adds what is generated from schema/."""
+
+    def run(self) -> None:
+        """Fills build_lib/pyoci."""
+        self.remove_vanished()
+        super().run()
+        self.compile_schemas()
+
+    def remove_vanished(self) -> None:
+        """Takes out modules whose source is gone, so that an incremental build equals a fresh one."""
+        package = os.path.join(self.build_lib, "pyoci")
+        generated = os.path.join(package, "spec", "checks.py")
+        for directory, _, names in os.walk(package):
+            source = os.path.join("pyoci", os.path.relpath(directory, package))
+            for name in names:
+                path = os.path.join(directory, name)
+                if name.endswith(".py") and path != generated and not os.path.exists(os.path.join(source, name)):
+                    os.unlink(path)
+
+    def compile_schemas(self) -> None:
+        """Writes pyoci/spec/checks.py from the JSON Schemas, which are package data themselves."""
+        schemas = sources("schema", "*.json")
+        checks = os.path.join(self.build_lib, "pyoci", "spec", "checks.py")
+        if not os.path.exists(SCHEMA_COMPILER):
+            print(f"setup.py: {SCHEMA_COMPILER} is not there yet: skipped")
+        elif is_stale(checks, [*schemas, SCHEMA_COMPILER]):
+            run([sys.executable, SCHEMA_COMPILER, checks])
+        data = os.path.join(self.build_lib, "pyoci", "schema")
+        os.makedirs(data, exist_ok=True)
+        for path in schemas:
+            self.copy_file(path, os.path.join(data, os.path.basename(path)))
+
+
+class BuildPrograms(Command):
+    """Compiles pyoci-init, pause and the launcher."""
+
+    description = "compile the C programs"
+    user_options: ClassVar[list[tuple[str, str | None, str]]] = [
+        ("build-lib=", None, "where the package is built"),
+        ("build-temp=", None, "where the launcher is built"),
+    ]
+
+    def initialize_options(self) -> None:
+        """Options come from ``build``."""
+        self.build_lib = ""
+        self.build_temp = ""
+
+    def finalize_options(self) -> None:
+        """Takes both directories from ``build``."""
+        parent = self.get_finalized_command("build")
+        self.build_lib = self.build_lib or parent.build_lib
+        self.build_temp = self.build_temp or parent.build_temp
+
+    def run(self) -> None:
+        """Compiles what is out of date."""
+        libexec = os.path.join(self.build_lib, "pyoci", "libexec")
+        os.makedirs(libexec, exist_ok=True)
+        os.makedirs(self.build_temp, exist_ok=True)
+        build_pause(os.path.join(libexec, "pause"))
+        launcher = os.path.join(self.build_temp, "pyoci")
+        build_launcher(launcher)
+        try:
+            build_init(os.path.join(libexec, "pyoci-init"))
+        except SystemExit as error:
+            print(f"{error}: skipped while csrc/init is under construction")
+        self.distribution.data_files = [("bin", [launcher])]
+
+
+def build_init(output: str) -> None:
+    """pyoci-init, static. musl makes it some tens of KB, which are sealed for each container; glibc 20 times that."""
+    inputs = sources("csrc/init", "*.c", "*.h")
+    if not is_stale(output, [*inputs, "csrc/plan.h"]):
+        return
+    compiler = shlex.split(os.environ.get("MUSL_CC", "")) or ([tool] if (tool := shutil.which("musl-gcc")) else CC)
+    headers: list[str] = []
+    if "musl" in os.path.basename(compiler[0]):
+        # musl brings no kernel headers; those of the distribution are searched after its own.
+        multiarch = sysconfig.get_config_var("MULTIARCH") or ""
+        headers = ["-idirafter", "/usr/include", "-idirafter", f"/usr/include/{multiarch}"]
+    options = ["-std=gnu11", "-static", "-Os", "-s", *WARNINGS, "-ffunction-sections", "-fdata-sections"]
+    link = ["-Wl,--gc-sections", "-Wl,-z,noexecstack"]
+    run([*compiler, *options, *headers, "-Icsrc", *sources("csrc/init", "*.c"), *link, "-o", output])
+
+
+def build_pause(output: str) -> None:
+    """The sandbox program, in assembly, laid out by its own linker script."""
+    source = f"csrc/pause/pause_{platform.machine()}.S"
+    if not os.path.exists(source):
+        raise SystemExit(f"setup.py: pause is not written for {platform.machine()} ({source} is missing)")
+    if is_stale(output, [source, *sources("csrc/pause", "*.h", "*.ld")]):
+        run([*CC, *PAUSE_OPTIONS, source, "-o", output])
+
+
+PAUSE_OPTIONS = ["-nostdlib", "-static", "-s", "-Wl,--build-id=none", "-Wl,-T,csrc/pause/pause.ld"]
+
+
+def build_launcher(output: str) -> None:
+    """The pyoci command: CPython embedded, or a script with an absolute interpreter."""
+    inputs = ["csrc/launcher/launcher.c", sysconfig.get_config_h_filename()]
+    choice = os.environ.get("PYOCI_LAUNCHER", "")
+    if choice not in ("", "script"):
+        raise SystemExit(f"setup.py: PYOCI_LAUNCHER={choice}: may only be script, or empty")
+    with_script = choice == "script"
+    if not is_stale(output, inputs) and is_script(output) == with_script:
+        return
+    if with_script or not embed_python(output):
+        write_script(output)
+
+
+def is_script(path: str) -> bool:
+    """Whether a file begins with ``#!``."""
+    with open(path, "rb") as file:
+        return file.read(2) == b"#!"
+
+
+def layouts() -> list[tuple[str, str]]:
+    """Where the package may stand, seen from the launcher, and where its dependencies are then; the first counts."""
+    python = f"python{sysconfig.get_python_version()}"
+    return [
+        ("lib", f"venv/lib/{python}/site-packages"),  # the build tree
+        ("../lib/pyoci", ""),  # make install
+        (f"../lib/{python}/site-packages", ""),  # pip, in a virtual environment or for one user
+        (f"../lib64/{python}/site-packages", f"../lib/{python}/site-packages"),  # pip, Fedora
+        (f"../lib/{python}/dist-packages", "../../lib/python3/dist-packages"),  # pip, Debian, in /usr/local
+    ]
+
+
+def embed_python(output: str) -> bool:
+    """Compiles the launcher against libpython, static where there is one. False, with a message, if it cannot be."""
+    variable = sysconfig.get_config_vars()
+    version = f"python{variable['LDVERSION']}"
+    archive = os.path.join(variable["LIBPL"] or "", f"lib{version}.a")
+    defines = {
+        "PYOCI_STDLIB": sysconfig.get_path("stdlib", vars={"base": sys.base_prefix}),
+        "PYOCI_DYNLOAD": variable["DESTSHARED"],
+        "PYOCI_PREFIX": sys.base_prefix,
+    }
+    options = ["-std=gnu11", "-O2", *WARNINGS, f"-isystem{variable['INCLUDEPY']}"]
+    options += [f'-D{name}="{value}"' for name, value in defines.items()]
+    rows = (f'{{"{package}", "{dependencies}"}}' for package, dependencies in layouts())
+    options.append(f"-DPYOCI_LAYOUTS={','.join(rows)}")
+    libraries = shlex.split(f"{variable['LIBS']} {variable['SYSLIBS']}")
+    if os.path.exists(archive):
+        # All of it, and not position-independent: extension modules look its symbols up, and no relocation is left.
+        whole = ["-no-pie", "-Wl,--whole-archive", archive, "-Wl,--no-whole-archive", *builtin_libraries()]
+        attempts = [[*whole, "-Wl,--export-dynamic", *libraries]]
+    else:
+        attempts = []
+    directory = variable["LIBDIR"]
+    attempts.append([f"-L{directory}", f"-Wl,-rpath,{directory}", f"-l{version}", *libraries])
+    for link in attempts:
+        command = [*CC, *options, "csrc/launcher/launcher.c", *link, "-Wl,-O1,-z,now", "-s", "-o", output]
+        print(shlex.join(command), flush=True)
+        if subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode == 0:
+            return True
+    print(f"setup.py: CPython cannot be embedded ({archive} and lib{version}.so do not link): a script takes its place")
+    return False
+
+
+def builtin_libraries() -> list[str]:
+    """What the extension modules inside libpython need (zlib, expat): as archives where those are installed."""
+    names = dict.fromkeys(shlex.split(sysconfig.get_config_var("MODLIBS") or ""))
+    search = os.path.join("/usr/lib", sysconfig.get_config_var("MULTIARCH") or "")
+    archives = {
+        name: os.path.join(search, f"lib{name[2:]}.a") for name in names if name not in ("-lm", "-ldl", "-lpthread")
+    }
+    return [archives[name] if os.path.exists(archives.get(name, "")) else name for name in names]
+
+
+SCRIPT = """\
+#!{interpreter} -IBSXutf8
+# SPDX-License-Identifier: Apache-2.0
+# The pyoci command where CPython is not embedded in a program: isolated, without site, UTF-8 in any locale.
+import os
+import sys
+
+here = os.path.dirname(os.path.realpath(__file__))
+for package, dependencies in {layouts}:
+    if os.path.exists(f"{{here}}/{{package}}/pyoci/__init__.py"):
+        sys.path[1:1] = [f"{{here}}/{{part}}" for part in (package, dependencies) if part]
+        break
+else:
+    sys.exit(f"pyoci: {{here}}: no pyoci package beside this program; run make, or install it again")
+sys.pyoci_launcher = "script, CPython " + sys.version.split()[0]
+
+from pyoci.cli.main import main
+
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def write_script(output: str) -> None:
+    """Writes the launcher as a script for the interpreter under this build, never one of a virtual environment."""
+    interpreter = os.path.realpath(sys.executable)
+    text = SCRIPT.format(interpreter=interpreter, layouts=layouts())
+    if len(text.splitlines()[0]) > 255:
+        raise SystemExit(f"setup.py: {interpreter}: the path is too long for a #! line")
+    with open(output, "w", encoding="utf-8") as file:
+        file.write(text)
+    os.chmod(output, 0o755)
+
+
+class Build(build):
+    """``build`` with the programs after the extensions."""
+
+    sub_commands = [*build.sub_commands, ("build_programs", None)]
+
+
+if __name__ == "__main__":
+    setup(
+        cffi_modules=[f"{path}:ffibuilder" for path, part in EXTENSIONS.items() if os.path.exists(part)],
+        cmdclass={"build": Build, "build_py": BuildPackage, "build_programs": BuildPrograms},
+    )
