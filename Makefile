@@ -26,7 +26,7 @@ SOURCES := $(shell find pyoci csrc schema -type f -not -name '*.pyc') setup.py p
 PY_SOURCES := pyoci setup.py $(wildcard schema/*.py csrc/native/*.py)
 C_SOURCES := $(wildcard csrc/*.h csrc/*/*.h csrc/*/*.c tests/*/*.c bundles/*.c bundles/*/*.c)
 INIT_SOURCES := $(wildcard csrc/init/*.c)
-STRICT := -std=gnu11 -O2 -Wall -Wextra -Werror
+STRICT := -std=gnu11 -D_GNU_SOURCE -O2 -Wall -Wextra -Werror
 
 .PHONY: all help deps deps-test venv bundles demo test check check-ruff check-mypy check-c check-aarch64 check-format \
 	sanitize install uninstall clean

@@ -32,5 +32,5 @@ ffibuilder.set_source(
     sources=[os.path.normpath(path) for path in sorted(glob.glob(os.path.join(HERE, "native*.c")))],
     depends=[os.path.normpath(path) for path in [*HEADERS, *glob.glob(os.path.join(HERE, "*.h"))]],
     include_dirs=[os.path.normpath(os.path.join(HERE, os.pardir)), HERE],
-    extra_compile_args=["-std=gnu11", "-O2", "-Wall", "-fvisibility=hidden"],
+    extra_compile_args=["-std=gnu11", "-D_GNU_SOURCE", "-O2", "-Wall", "-fvisibility=hidden"],
 )
