@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What this machine can do, and the one thing that crun needs of it."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+
+CGROUP_ROOT = Path("/sys/fs/cgroup")
+CAP_SYS_RESOURCE = 24
+PR_SET_CHILD_SUBREAPER = 36
+CLONE_NEWNS = 0x00020000
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def has_capability(number: int) -> bool:
+    """Whether this process may hand a capability on: it is in its bounding set."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("CapBnd:"):
+            return bool(int(line.split()[1], 16) >> number & 1)
+    return False
+
+
+def become_subreaper() -> None:
+    """Orphans of this process's children become its own children, as with conmon and containerd's shim."""
+    if _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl PR_SET_CHILD_SUBREAPER")
+
+
+def enter_private_mounts() -> None:
+    """This process, and what it starts from now on, has mounts of its own."""
+    if _libc.unshare(CLONE_NEWNS) != 0:
+        raise OSError(ctypes.get_errno(), "unshare CLONE_NEWNS")
+    subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+
+
+@functools.cache
+def unified() -> bool:
+    """Whether /sys/fs/cgroup is cgroup v2."""
+    return (CGROUP_ROOT / "cgroup.controllers").exists()
+
+
+def controllers() -> list[str]:
+    """Names of the mounted hierarchies: the directories below /sys/fs/cgroup (v1), or the root itself (v2)."""
+    return ["."] if unified() else sorted(entry.name for entry in os.scandir(CGROUP_ROOT) if entry.is_dir())
+
+
+def give_crun_hugetlb() -> None:
+    """crun refuses a v1 host without a hugetlb mount: make one, in a mount namespace of this process alone.
+
+    /sys/fs/cgroup becomes a tmpfs of ours with the same hierarchies in it, so nothing changes on the machine.
+    """
+    if unified() or (CGROUP_ROOT / "hugetlb").exists():
+        return
+    enter_private_mounts()
+    with tempfile.TemporaryDirectory() as staging:
+        subprocess.run(["mount", "-t", "tmpfs", "cgroups", staging], check=True)
+        for name in controllers():
+            (Path(staging) / name).mkdir()
+            subprocess.run(["mount", "--bind", CGROUP_ROOT / name, Path(staging) / name], check=True)
+        (Path(staging) / "hugetlb").mkdir()
+        subprocess.run(["mount", "-t", "cgroup", "-o", "hugetlb", "cgroup", Path(staging) / "hugetlb"], check=True)
+        subprocess.run(["mount", "--rbind", staging, CGROUP_ROOT], check=True)
+        subprocess.run(["umount", "-l", staging], check=True)

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures and hooks of the black-box tests; a conftest.py imports them by name."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from harness import differences, host
+from harness.jsonfiles import schema
+from harness.runtime import COMMAND, Runtime, kind_of
+
+KINDS: list[str] = []  # the kind of the runtime under test, once it is known
+
+
+def kind() -> str:
+    """`pyoci`, `runc` or `crun`."""
+    if not KINDS:
+        if not os.access(COMMAND, os.X_OK):
+            pytest.exit(f"no runtime at {COMMAND}: run make, or name one by RUNTIME=", returncode=3)
+        if os.geteuid() != 0:
+            pytest.exit("these tests make real containers: run them as root", returncode=3)
+        host.become_subreaper()
+        KINDS.append(kind_of(COMMAND))
+        if KINDS[0] == "crun":
+            host.give_crun_hugetlb()
+    return KINDS[0]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A named difference turns a test into one that must fail."""
+    if not any("runtime" in getattr(item, "fixturenames", ()) for item in items):
+        return
+    for item in items:
+        reason = differences.reason(item.nodeid, kind())
+        if reason and not item.get_closest_marker("xfail"):  # each conftest.py registers this hook
+            item.add_marker(pytest.mark.xfail(reason=f"{kind()}: {reason}", strict=True))
+
+
+@pytest.fixture(scope="session")
+def busybox() -> Iterator[Path]:
+    """One copy of busybox that the root file systems hard-link, so that no test can reach the host's."""
+    directory = Path(tempfile.mkdtemp(prefix="pyoci-tests-"))
+    shutil.copy2("/bin/busybox", directory / "busybox")
+    (directory / "busybox").chmod(0o755)
+    yield directory / "busybox"
+    shutil.rmtree(directory)
+
+
+@pytest.fixture
+def runtime(busybox: Path, request: pytest.FixtureRequest) -> Iterator[Runtime]:
+    """The runtime under test with a state root of its own."""
+    prefix = f"pt{os.getpid()}x{next(_numbers)}"
+    made = Runtime(COMMAND, kind(), prefix, busybox)
+    yield made
+    if made.tmp.exists():  # the hook below did not run: the test was skipped, or a fixture failed
+        left = made.close()
+        assert not left, f"left behind: {left}"
+
+
+def _count() -> Generator[int, None, None]:
+    number = 0
+    while True:
+        number += 1
+        yield number
+
+
+_numbers = _count()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """After each test: delete its containers by force; what is left then makes the test fail."""
+    made = getattr(item, "funcargs", {}).get("runtime")
+    if not isinstance(made, Runtime):
+        return (yield)
+    passed = False
+    try:
+        result = yield
+        passed = True
+    finally:
+        left = made.close()
+        if passed:
+            assert not left, f"left behind: {left}"
+    return result
+
+
+@pytest.fixture(scope="session")
+def state_schema() -> jsonschema.protocols.Validator:
+    """A validator of the state document."""
+    return schema("state.json")
+
+
+@pytest.fixture(scope="session")
+def features_schema() -> jsonschema.protocols.Validator:
+    """A validator of the features document."""
+    return schema("features.json")
