@@ -1,0 +1,379 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Terminals: the socket that takes a PTY master to an engine, and our own end of it for ``run -t`` and ``exec -t``.
+
+``connect`` and ``send_pidfd`` are on the hot path of ``create``; what only a foreground process needs is imported
+by the functions that need it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from pyoci.container.signals import NUMBERS, SIGRTMAX, SIGRTMIN
+from pyoci.errors import LaunchError, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _socket import socket
+    from collections.abc import Callable
+    from types import FrameType
+
+    from typing_extensions import Buffer
+
+CONNECT_WAIT = 10  # seconds for a listener with a full backlog, and for init to get its descriptor through
+RECEIVE_WAIT = 10.0  # seconds for init to make the PTY and send its master
+DRAIN_WAIT = 0.2  # seconds that output may still come, when others hold the terminal after the process's end
+_CHUNK = 4096  # bytes: what poll(2) promises to a writer (PIPE_BUF), and a PTY's own buffer
+_SUN_PATH = 107  # bytes of a path in struct sockaddr_un, without NUL (unix(7))
+
+_WINCH = NUMBERS["WINCH"]
+# Not forwarded: the two that cannot be caught, what reports our own faults and children, and job control, which is ours.
+_KEPT = "KILL STOP CHLD PIPE URG TSTP TTIN TTOU ILL TRAP ABRT BUS FPE SEGV SYS STKFLT XFSZ XCPU".split()
+FORWARDED = tuple(
+    number for number in range(1, SIGRTMAX + 1) if number not in [NUMBERS[name] for name in _KEPT] + [*range(32, SIGRTMIN)]
+)
+
+
+def connect_console(path: str) -> int:
+    """Connects to the AF_UNIX stream socket of ``--console-socket``; gives the descriptor.
+
+    path: of any length. Raises UsageError that names it.
+    """
+    return _connect(path, "--console-socket").detach()
+
+
+def send_pidfd(path: str, pidfd: int) -> None:
+    """Sends a pidfd, with the data "pidfd", to the AF_UNIX stream socket of ``--pidfd-socket``. Raises UsageError."""
+    import _socket
+
+    connection = _connect(path, "--pidfd-socket")
+    try:
+        rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, pidfd.to_bytes(4, "little"))
+        connection.sendmsg([b"pidfd"], [rights])
+    except OSError as error:
+        raise UsageError(f"flag --pidfd-socket: send to {path}: {os.strerror(error.errno or 0)}") from None
+    finally:
+        connection.close()
+
+
+def _connect(path: str, flag: str) -> socket:
+    """A connected stream socket whose connect and sends end after CONNECT_WAIT. Raises UsageError."""
+    import _socket
+
+    connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    directory = -1
+    try:
+        limit = CONNECT_WAIT.to_bytes(8, "little") + bytes(8)  # struct timeval
+        connection.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDTIMEO, limit)
+        address = path
+        if len(os.fsencode(path)) > _SUN_PATH:
+            parent, name = os.path.split(path)
+            directory = os.open(parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            address = f"/proc/self/fd/{directory}/{name}"
+        connection.connect(address)
+    except OSError as error:
+        connection.close()
+        # ENOENT in its plain words would read as a missing program (docs/engines.md)
+        reason = "there is no such socket" if error.errno == errno.ENOENT else os.strerror(error.errno or 0)
+        raise UsageError(f"flag {flag}: connect to {path}: {reason}") from None
+    finally:
+        if directory >= 0:
+            os.close(directory)
+    return connection
+
+
+class Console:
+    """The terminal of a foreground process: a socket for init to send the PTY master to, and the relay's end.
+
+    ``remote`` is the descriptor that init gets as its console socket; ``master`` is -1 until :meth:`receive`.
+    """
+
+    __slots__ = ("_local", "master", "remote")
+
+    def __init__(self) -> None:
+        import _socket
+
+        local, remote = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
+        self._local: socket | None = local
+        self.remote = remote.detach()
+        self.master = -1
+
+    def receive(self) -> None:
+        """Takes the master from the socket and gives it the size of our own terminal.
+
+        Waits RECEIVE_WAIT at most. Raises LaunchError when init ended, or stayed silent.
+        """
+        import _socket
+
+        if self._local is None:
+            return
+        self._close_remote()
+        try:
+            self._local.settimeout(RECEIVE_WAIT)
+            data, rights, _flags, _peer = self._local.recvmsg(_CHUNK, _socket.CMSG_SPACE(4), _socket.MSG_CMSG_CLOEXEC)
+        except OSError as error:
+            raise LaunchError(f"receive the terminal: {error.strerror or 'init does not send it'}") from None
+        finally:
+            self._local.close()
+            self._local = None
+        if not data or len(rights) != 1 or len(rights[0][2]) != 4:
+            raise LaunchError("receive the terminal: init ended without sending it")
+        self.master = int.from_bytes(rights[0][2], "little")
+        os.set_blocking(self.master, False)
+        self.resize()
+
+    def resize(self) -> None:
+        """Gives the master the window size of the first of our standard descriptors that is a terminal."""
+        for descriptor in (0, 1, 2):
+            try:
+                size = os.get_terminal_size(descriptor)
+            except OSError:
+                continue
+            _set_window_size(self.master, size.lines, size.columns)
+            return
+
+    def close(self) -> None:
+        """Closes what is still open; may be called twice."""
+        self._close_remote()
+        if self._local is not None:
+            self._local.close()
+            self._local = None
+        if self.master >= 0:
+            os.close(self.master)
+            self.master = -1
+
+    def _close_remote(self) -> None:
+        if self.remote >= 0:
+            os.close(self.remote)
+            self.remote = -1
+
+
+def _set_window_size(master: int, rows: int, columns: int) -> None:
+    """ioctl_tty(2), TIOCSWINSZ. A terminal of size 0 (a serial line) says nothing worth telling."""
+    import fcntl
+    import termios
+
+    if rows and columns:
+        size = b"".join(number.to_bytes(2, "little") for number in (rows, columns, 0, 0))
+        fcntl.ioctl(master, termios.TIOCSWINSZ, size)
+
+
+def foreground(pidfd: int, pid: int, console: Console | None) -> int:
+    """Waits for a child in the foreground: forwards our signals to it, relays its terminal; gives its exit status.
+
+    pidfd, pid: of the child; console: its terminal, whose master is received here, or None when it has our standard
+    descriptors. Gives 0-255, or 128 + signal. Raises LaunchError when the terminal does not come, OSError.
+    Our own terminal is raw meanwhile and is put back in every case.
+    """
+    signals = _Signals()
+    settings = None
+    try:
+        relay = None
+        if console is not None:
+            console.receive()
+            settings = _raw(0)
+            relay = Relay(console.master, 0, 1)
+        _loop(pidfd, signals, relay, console)
+        if relay is not None:
+            relay.finish()
+        return _status(pidfd, pid)
+    finally:
+        if settings is not None:
+            _restore(0, settings)
+        signals.close()
+
+
+def _loop(pidfd: int, signals: _Signals, relay: Relay | None, console: Console | None) -> None:
+    """Until the process has ended."""
+    import select
+    import signal
+
+    while True:
+        poll = select.poll()
+        poll.register(pidfd, select.POLLIN)
+        poll.register(signals.wakeup, select.POLLIN)
+        if relay is not None:
+            relay.register(poll)
+        ready = dict(poll.poll())
+        if signals.wakeup in ready:
+            for number in signals.take():
+                if number == _WINCH and console is not None:
+                    console.resize()
+                    continue
+                try:
+                    signal.pidfd_send_signal(pidfd, number)
+                except ProcessLookupError:
+                    pass  # it ended just now; the pidfd says so next
+        if relay is not None:
+            relay.step(ready)
+        if pidfd in ready:
+            return
+
+
+def _status(pidfd: int, pid: int) -> int:
+    result = os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
+    if result is None:
+        raise LaunchError(f"wait for process {pid}: it has not ended")
+    return result.si_status if result.si_code == os.CLD_EXITED else 128 + result.si_status
+
+
+class _Signals:
+    """Catches what is forwarded; the numbers come through a pipe that poll(2) can wait for."""
+
+    __slots__ = ("_before", "_wakeup_before", "_write", "wakeup")
+
+    def __init__(self) -> None:
+        import signal
+
+        self.wakeup, self._write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._wakeup_before = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+        self._before: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}
+        for number in FORWARDED:
+            self._before[number] = signal.signal(number, _noted)
+
+    def take(self) -> bytes:
+        """The numbers that came since the last call, a byte each."""
+        try:
+            return os.read(self.wakeup, _CHUNK)
+        except BlockingIOError:
+            return b""
+
+    def close(self) -> None:
+        import signal
+
+        for number, before in self._before.items():
+            signal.signal(number, signal.SIG_DFL if before is None else before)
+        signal.set_wakeup_fd(self._wakeup_before)
+        os.close(self.wakeup)
+        os.close(self._write)
+
+
+def _noted(number: int, frame: FrameType | None) -> None:
+    """Does nothing: that it is set makes the interpreter write the number to the wakeup pipe."""
+
+
+class Relay:
+    """Copies ``source`` to a PTY master and the master to ``sink``, never blocking on the master.
+
+    Each direction holds one chunk: what the reader does not take is not read from the writer, so a program that
+    neither reads nor stops to write cannot block the other direction.
+    """
+
+    __slots__ = ("_input", "_master", "_output", "_sink", "_source")
+
+    def __init__(self, master: int, source: int, sink: int) -> None:
+        self._master = master
+        self._source = source  # -1 after its end
+        self._sink = sink  # -1 when it refuses to take more
+        self._input = b""
+        self._output = b""
+
+    def register(self, poll: object) -> None:
+        """Registers what the next step waits for with a poll object."""
+        import select
+
+        assert isinstance(poll, type(select.poll()))
+        master = (select.POLLOUT if self._input else 0) | (0 if self._output else select.POLLIN)
+        if self._master >= 0:
+            poll.register(self._master, master)
+        if self._source >= 0 and self._master >= 0 and not self._input:
+            poll.register(self._source, select.POLLIN)
+        if self._output and self._sink >= 0:
+            poll.register(self._sink, select.POLLOUT)
+
+    def step(self, ready: dict[int, int]) -> None:
+        """Moves what can be moved now. ready: what poll(2) gave."""
+        if self._sink in ready and self._output:
+            self._write_sink()
+        if self._source in ready and not self._input:
+            self._read_source()
+        if self._master in ready:
+            self._read_master()
+            self._write_master()
+
+    def finish(self) -> None:
+        """After the process's end: what it wrote last, until the terminal is closed or DRAIN_WAIT passes in silence."""
+        import select
+
+        while self._master >= 0:
+            if self._output:
+                self._write_sink()
+                continue
+            poll = select.poll()
+            poll.register(self._master, select.POLLIN)
+            if not poll.poll(DRAIN_WAIT * 1000):
+                break
+            self._read_master()
+        while self._output:
+            self._write_sink()
+
+    def _read_source(self) -> None:
+        try:
+            self._input = os.read(self._source, _CHUNK)
+        except OSError:  # a terminal that hung up
+            self._input = b""
+        if not self._input:
+            self._source = -1
+            self._input = _end_of_file(self._master)
+
+    def _read_master(self) -> None:
+        if self._output:
+            return
+        try:
+            self._output = os.read(self._master, _CHUNK)
+        except BlockingIOError:
+            return
+        except OSError:  # EIO: the last process closed the terminal
+            self._output = b""
+        if not self._output:
+            self._master = -1
+
+    def _write_master(self) -> None:
+        if self._input and self._master >= 0:
+            try:
+                self._input = self._input[os.write(self._master, self._input) :]
+            except BlockingIOError:
+                pass
+            except OSError:
+                self._input = b""
+
+    def _write_sink(self) -> None:
+        """A reader that is gone costs the output, not the process."""
+        try:
+            self._output = self._output[os.write(self._sink, self._output) :] if self._sink >= 0 else b""
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._sink = -1
+            self._output = b""
+
+
+def _end_of_file(master: int) -> bytes:
+    """What a terminal takes for the end of input: its VEOF character where it reads lines (termios(3)), else nothing."""
+    import termios
+
+    attributes = termios.tcgetattr(master)
+    return bytes(attributes[6][termios.VEOF]) if attributes[3] & termios.ICANON else b""
+
+
+def _raw(descriptor: int) -> list[object] | None:
+    """Makes a terminal raw; gives its settings as they were, or None when it is no terminal."""
+    import termios
+    import tty
+
+    try:
+        settings = termios.tcgetattr(descriptor)
+    except termios.error:
+        return None
+    tty.setraw(descriptor, termios.TCSANOW)
+    return settings
+
+
+def _restore(descriptor: int, settings: list[object]) -> None:
+    import termios
+
+    try:
+        termios.tcsetattr(descriptor, termios.TCSANOW, settings)  # type: ignore[arg-type]
+    except termios.error:
+        pass  # the terminal is gone
