@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "native.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <sys/un.h>
+#include <sys/vfs.h>
+
+#include "../init/sys.h"
+
+#ifndef NS_GET_NSTYPE
+#define NS_GET_NSTYPE 0xb703 /* linux/nsfs.h: _IO(0xb7, 3) */
+#endif
+#ifndef MFD_EXEC
+#define MFD_EXEC 0x10U /* Linux 6.3; says that the copy is to be executed where vm.memfd_noexec is set */
+#endif
+#ifndef SYS_pidfd_send_signal
+#define SYS_pidfd_send_signal 424
+#endif
+#ifndef CLONE_INTO_CGROUP
+#define CLONE_INTO_CGROUP 0x200000000ULL
+#endif
+
+int mount(const char *source, const char *target, const char *type, unsigned long flags, const void *data);
+int setns(int fd, int type);
+
+static int result(long value) {
+    return value < 0 ? -errno : (int)value;
+}
+
+/* All that may be written to no more: a container that opens /proc/PID/exe finds a file nobody can change. */
+static int seal(int fd) {
+    if (fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0) {
+        int error = errno;
+        close(fd);
+        return -error;
+    }
+    return fd;
+}
+
+static int new_memfd(const char *name, unsigned int flags) {
+    int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | flags);
+    if (fd < 0 && errno == EINVAL && flags) /* before 6.3 */
+        fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    return fd;
+}
+
+int pyoci_init_memfd(const char *path) {
+    char buffer[1 << 16];
+    int source = open(path, O_RDONLY | O_CLOEXEC);
+    if (source < 0)
+        return -errno;
+    int fd = new_memfd("pyoci-init", MFD_EXEC);
+    ssize_t got = fd < 0 ? -1 : 1;
+    while (got > 0) {
+        got = read(source, buffer, sizeof(buffer));
+        if (got > 0 && write(fd, buffer, (size_t)got) != got)
+            got = -1;
+    }
+    int error = errno;
+    close(source);
+    if (got == 0)
+        return seal(fd);
+    if (fd >= 0)
+        close(fd);
+    return -error;
+}
+
+int pyoci_plan_memfd(const struct plan_fds *fds, const struct plan_op *ops, uint32_t count, const char *strings,
+                     uint32_t size) {
+    struct plan_header header = {.magic = PLAN_MAGIC, .op_count = count, .strings_size = size, .fds = *fds};
+    struct iovec parts[3] = {
+        {&header, sizeof(header)}, {(void *)ops, count * sizeof(*ops)}, {(void *)strings, size}};
+    ssize_t whole = (ssize_t)(parts[0].iov_len + parts[1].iov_len + parts[2].iov_len);
+    int fd = new_memfd("pyoci-plan", 0);
+    if (fd < 0)
+        return -errno;
+    if (writev(fd, parts, 3) != whole) {
+        int error = errno ? errno : EIO;
+        close(fd);
+        return -error;
+    }
+    return seal(fd);
+}
+
+/* The child after clone3: arranges its descriptors and becomes init. Only async-signal-safe calls. */
+static void become_init(const struct spawn *args) {
+    char number[16], *argv[] = {"pyoci-init", number, NULL}, *env[] = {NULL};
+    int high[args->count], base = (int)args->count;
+
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    for (uint32_t i = 0; i < args->count; i++)
+        if (args->fds[i] >= base)
+            base = args->fds[i] + 1;
+    if (args->init >= base)
+        base = args->init + 1;
+    int init = fcntl(args->init, F_DUPFD_CLOEXEC, base);
+    for (uint32_t i = 0; i < args->count; i++)
+        high[i] = args->fds[i] < 0 ? -1 : fcntl(args->fds[i], F_DUPFD_CLOEXEC, base);
+    for (int i = 0; i < (int)args->count; i++) {
+        if (high[i] < 0)
+            close(i);
+        else if (dup2(high[i], i) < 0)
+            _exit(126);
+    }
+    if (close_range_(args->count, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
+        _exit(126);
+    snprintf(number, sizeof(number), "%d", args->plan);
+    syscall(SYS_execveat, init, "", argv, env, AT_EMPTY_PATH);
+
+    static const char step[] = "execveat";
+    struct {
+        struct sync_failure failure;
+        char step[sizeof(step) - 1];
+    } report = {.failure = {.step = sizeof(step) - 1}};
+    int error = errno;
+    memcpy(report.step, step, sizeof(report.step));
+    pyoci_send(args->sync, SYNC_FAILED, error, (const char *)&report, sizeof(report));
+    _exit(127);
+}
+
+int pyoci_spawn(struct spawn *args) {
+    int pidfd = -1;
+    struct clone_args clone = {
+        .flags = args->flags | CLONE_PIDFD,
+        .pidfd = (uint64_t)(uintptr_t)&pidfd,
+        .exit_signal = SIGCHLD,
+    };
+    if (args->cgroup >= 0) {
+        clone.flags |= CLONE_INTO_CGROUP;
+        clone.cgroup = (uint64_t)args->cgroup;
+    }
+    pid_t pid = clone3(&clone);
+    if (pid < 0)
+        return -errno;
+    if (pid == 0)
+        become_init(args);
+    args->pid = pid;
+    args->pidfd = pidfd;
+    return 0;
+}
+
+int pyoci_socketpair(int *pair) {
+    return result(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair));
+}
+
+/* A socket at a path of any length: by its directory's descriptor, as sun_path holds but 107 bytes. */
+static int named_socket(const char *path, int (*use)(int, const struct sockaddr *, socklen_t)) {
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    const char *name = strrchr(path, '/');
+    if (!name)
+        return -EINVAL;
+    char directory[4096];
+    if ((size_t)(name - path) >= sizeof(directory))
+        return -ENAMETOOLONG;
+    memcpy(directory, path, (size_t)(name - path));
+    directory[name - path] = '\0';
+    int parent = open(directory[0] ? directory : "/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (parent < 0)
+        return -errno;
+    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    int used = snprintf(address.sun_path, sizeof(address.sun_path), "/proc/self/fd/%d%s", parent, name);
+    int error = 0;
+    if (fd < 0)
+        error = errno;
+    else if (used < 0 || (size_t)used >= sizeof(address.sun_path))
+        error = ENAMETOOLONG;
+    else if (use(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
+        error = errno;
+    close(parent);
+    if (error && fd >= 0)
+        close(fd);
+    return error ? -error : fd;
+}
+
+int pyoci_listen(const char *path) {
+    int fd = named_socket(path, bind);
+    if (fd >= 0 && listen(fd, 16) < 0) {
+        int error = errno;
+        close(fd);
+        return -error;
+    }
+    return fd;
+}
+
+int pyoci_connect(const char *path) {
+    return named_socket(path, connect);
+}
+
+int pyoci_send(int fd, uint32_t message, int32_t value, const char *payload, uint32_t size) {
+    struct sync_header header = {.message = message, .value = value, .size = size};
+    struct iovec parts[2] = {{&header, sizeof(header)}, {(void *)payload, size}};
+    struct msghdr msg = {.msg_iov = parts, .msg_iovlen = 2};
+    if (size > SYNC_BYTES)
+        return -EMSGSIZE;
+    return result(sendmsg(fd, &msg, MSG_NOSIGNAL));
+}
+
+int pyoci_receive(int fd, int timeout, struct sync_header *header, char *payload, uint32_t room) {
+    struct iovec parts[2] = {{header, sizeof(*header)}, {payload, room}};
+    struct msghdr msg = {.msg_iov = parts, .msg_iovlen = 2};
+    if (timeout >= 0) {
+        int ready = pyoci_wait_readable(fd, timeout);
+        if (ready < 0)
+            return ready;
+    }
+    memset(header, 0, sizeof(*header));
+    ssize_t got = recvmsg(fd, &msg, MSG_CMSG_CLOEXEC);
+    if (got < 0)
+        return -errno;
+    if (got == 0) {
+        header->message = SYNC_NONE;
+        return 0;
+    }
+    if ((size_t)got < sizeof(*header) || header->size != (size_t)got - sizeof(*header))
+        return -EBADMSG;
+    return (int)header->size;
+}
+
+int pyoci_ns_type(int fd) {
+    return result(ioctl(fd, NS_GET_NSTYPE));
+}
+
+int pyoci_setns(int fd, int flags) {
+    return result(setns(fd, flags));
+}
+
+int pyoci_pidfd_open(int pid) {
+    return result(pidfd_open(pid, 0));
+}
+
+int pyoci_pidfd_send_signal(int pidfd, int signum) {
+    return result(syscall(SYS_pidfd_send_signal, pidfd, signum, NULL, 0));
+}
+
+int pyoci_wait_readable(int fd, int timeout) {
+    struct pollfd ready = {.fd = fd, .events = POLLIN};
+    int got = poll(&ready, 1, timeout);
+    return got < 0 ? -errno : got == 0 ? -ETIMEDOUT : 0;
+}
+
+int pyoci_set_subreaper(int on) {
+    return result(prctl(PR_SET_CHILD_SUBREAPER, on, 0, 0, 0));
+}
+
+int pyoci_bpf(int command, char *attr, uint32_t size) {
+    return result(syscall(SYS_bpf, command, attr, size));
+}
+
+int pyoci_mount(const char *source, const char *target, const char *type, uint64_t flags, const char *data) {
+    return result(mount(source, target, type, (unsigned long)flags, data));
+}
+
+int pyoci_umount(const char *target, int flags) {
+    return result(syscall(SYS_umount2, target, flags));
+}
+
+int64_t pyoci_fs_magic(const char *path) {
+    struct statfs fs;
+    return statfs(path, &fs) < 0 ? -errno : (int64_t)fs.f_type;
+}

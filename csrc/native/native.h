@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The C extension: what Python cannot say, or must not be interrupted in. setup.py gives this header (without its
+ * # lines) to cffi after plan.h.
+ *
+ * Each function returns a value >= 0, or -errno. Nothing here prints, retries by itself or knows the spec.
+ */
+#ifndef PYOCI_NATIVE_H
+#define PYOCI_NATIVE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "plan.h"
+
+/* What clone3 and the child's execveat are given. */
+struct spawn {
+    uint64_t flags;   /* CLONE_NEW*; CLONE_PIDFD is added, and CLONE_INTO_CGROUP if there is a cgroup */
+    int32_t cgroup;   /* directory in cgroup v2, or -1 */
+    int32_t init;     /* pyoci-init, as made by init_memfd */
+    int32_t plan;     /* the number (in the child) of the plan's descriptor: init's argument */
+    uint32_t count;
+    const int *fds;   /* fds[n] becomes descriptor n of the child; -1 leaves a hole */
+    int32_t sync;     /* the child's number of the sync socket: it says there if execveat fails */
+    int32_t pid;      /* out */
+    int32_t pidfd;    /* out, close-on-exec */
+};
+
+/* clone3(2), then in the child nothing but dup2, close_range and execveat. No Python runs there. */
+int pyoci_spawn(struct spawn *args);
+
+/* A sealed memfd (memfd_create(2), F_SEAL_*) with a copy of the program at `path`; for execveat. */
+int pyoci_init_memfd(const char *path);
+/* The plan as a sealed memfd: header (magic, counts and sizes are filled in), operations, strings. */
+int pyoci_plan_memfd(const struct plan_fds *fds, const struct plan_op *ops, uint32_t count, const char *strings,
+                     uint32_t size);
+
+/* The sync sockets. A timeout is in ms, -1 has no end; -ETIMEDOUT when it is over. `receive` gives the size of the
+ * payload; 0 with message SYNC_NONE is the end of the socket. */
+int pyoci_socketpair(int *pair);
+int pyoci_listen(const char *path);
+int pyoci_connect(const char *path);
+int pyoci_send(int fd, uint32_t message, int32_t value, const char *payload, uint32_t size);
+int pyoci_receive(int fd, int timeout, struct sync_header *header, char *payload, uint32_t room);
+
+/* namespaces(7): the CLONE_NEW* type behind a descriptor; entering one. */
+int pyoci_ns_type(int fd);
+int pyoci_setns(int fd, int flags);
+
+/* pidfd_open(2), pidfd_send_signal(2); waiting for the end of the process: 0, or -ETIMEDOUT. */
+int pyoci_pidfd_open(int pid);
+int pyoci_pidfd_send_signal(int pidfd, int signum);
+int pyoci_wait_readable(int fd, int timeout);
+
+/* prctl(2) PR_SET_CHILD_SUBREAPER; bpf(2), whose attr is read and written in place. */
+int pyoci_set_subreaper(int on);
+int pyoci_bpf(int command, char *attr, uint32_t size);
+
+/* mount(2) and umount2(2), for what is mounted on the host (a pod's volumes). */
+int pyoci_mount(const char *source, const char *target, const char *type, uint64_t flags, const char *data);
+int pyoci_umount(const char *target, int flags);
+/* statfs(2): the file system's magic number. */
+int64_t pyoci_fs_magic(const char *path);
+
+#endif

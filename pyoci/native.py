@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The only door to the C extension, and the one place where an errno becomes an exception.
+
+Every function is a thin wrapper of the C function of the same name (csrc/native/native.h) and raises NativeError,
+an OSError that names the step and what it was about.
+"""
+
+from __future__ import annotations
+
+import os
+
+from pyoci._native import ffi, lib
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+LIBEXEC = os.path.join(os.path.dirname(os.path.abspath(__file__)), "libexec")
+
+SYNC_NAMES = {
+    lib.SYNC_NONE: "end",
+    lib.SYNC_CHILD: "child",
+    lib.SYNC_MOUNTED: "mounted",
+    lib.SYNC_CREATED: "created",
+    lib.SYNC_STARTING: "starting",
+    lib.SYNC_FAILED: "failed",
+}
+
+
+class NativeError(OSError):
+    """A system call of the C extension failed: ``errno``, and ``step``, its name."""
+
+    def __init__(self, number: int, step: str, about: str = "") -> None:
+        self.step = step
+        super().__init__(number, f"{step}: {os.strerror(number)}", about or None)
+
+    def __str__(self) -> str:
+        return f"{self.filename}: {self.strerror}" if self.filename else str(self.strerror)
+
+
+class TimedOut(NativeError):
+    """A wait ended because its time was over."""
+
+
+def _checked(value: int, step: str, about: str = "") -> int:
+    if value >= 0:
+        return value
+    if value == -110:  # ETIMEDOUT
+        raise TimedOut(110, step, about)
+    raise NativeError(-value, step, about)
+
+
+class Failure:
+    """What init says of a failed operation (struct sync_failure)."""
+
+    __slots__ = ("errno", "kind", "index", "step", "path", "where", "detail")
+
+    def __init__(self, errno: int, payload: bytes) -> None:
+        head = ffi.new("struct sync_failure *")
+        ffi.memmove(head, payload, ffi.sizeof("struct sync_failure"))
+        self.errno = errno
+        self.kind = head.kind
+        self.index = head.op_index
+        rest = payload[ffi.sizeof("struct sync_failure") :].decode("utf-8", "replace")
+        self.step, rest = rest[: head.step], rest[head.step :]
+        self.path, rest = rest[: head.path], rest[head.path :]
+        self.where, self.detail = rest[: head.where], rest[head.where :]
+
+
+class Message:
+    """One message of a sync socket; ``kind`` is a lib.SYNC_* number."""
+
+    __slots__ = ("kind", "value", "payload")
+
+    def __init__(self, kind: int, value: int, payload: bytes) -> None:
+        self.kind = kind
+        self.value = value
+        self.payload = payload
+
+    def failure(self) -> Failure:
+        """The report of a SYNC_FAILED."""
+        return Failure(self.value, self.payload)
+
+
+def init_memfd(path: str) -> int:
+    """A sealed copy of the program at path, as a descriptor for ``spawn``."""
+    return _checked(lib.pyoci_init_memfd(os.fsencode(path)), "memfd_create", path)
+
+
+def plan_memfd(ops: list[tuple[int, Sequence[int], int, Sequence[int]]], strings: bytes, fds: dict[str, int]) -> int:
+    """The plan as a sealed memfd. ``ops``: (kind, text offsets, 0, numbers), the fields of struct plan_op."""
+    head = ffi.new("struct plan_fds *", fds)
+    table = ffi.new("struct plan_op[]", ops)
+    return _checked(lib.pyoci_plan_memfd(head, table, len(ops), strings, len(strings)), "memfd_create", "plan")
+
+
+def spawn(flags: int, init: int, fds: Sequence[int], plan: int, sync: int, cgroup: int = -1) -> tuple[int, int]:
+    """clone3 and execveat of init. ``fds[n]`` becomes the child's descriptor n (-1: a hole); ``plan`` and ``sync``
+    are numbers of the child. Gives (pid, pidfd)."""
+    numbers = ffi.new("int[]", fds)
+    args = ffi.new("struct spawn *")
+    args.flags, args.cgroup, args.init, args.plan, args.sync = flags, cgroup, init, plan, sync
+    args.fds, args.count = numbers, len(fds)
+    _checked(lib.pyoci_spawn(args), "clone3")
+    return args.pid, args.pidfd
+
+
+def socketpair() -> tuple[int, int]:
+    """Two ends of a SOCK_SEQPACKET pair, close-on-exec."""
+    pair = ffi.new("int[2]")
+    _checked(lib.pyoci_socketpair(pair), "socketpair")
+    return pair[0], pair[1]
+
+
+def listen(path: str) -> int:
+    """A SOCK_SEQPACKET socket that listens at path (of any length)."""
+    return _checked(lib.pyoci_listen(os.fsencode(path)), "bind", path)
+
+
+def connect(path: str) -> int:
+    """A connection to the SOCK_SEQPACKET socket at path."""
+    return _checked(lib.pyoci_connect(os.fsencode(path)), "connect", path)
+
+
+def send(fd: int, message: int, value: int = 0, payload: bytes = b"") -> None:
+    """Sends one sync message."""
+    _checked(lib.pyoci_send(fd, message, value, payload, len(payload)), "sendmsg", "sync")
+
+
+def receive(fd: int, timeout: int = -1) -> Message:
+    """The next sync message; kind SYNC_NONE at the end. ``timeout`` in ms; raises TimedOut."""
+    head = ffi.new("struct sync_header *")
+    buffer = ffi.new("char[]", 4096)
+    try:
+        size = _checked(lib.pyoci_receive(fd, timeout, head, buffer, 4096), "recvmsg", "sync")
+    except NativeError as error:
+        if error.errno == 104:  # ECONNRESET: the other end went without reading all
+            return Message(lib.SYNC_NONE, 0, b"")
+        raise
+    return Message(head.message, head.value, ffi.buffer(buffer, size)[:])
+
+
+def ns_type(fd: int) -> int:
+    """The CLONE_NEW* type of a namespace descriptor (ioctl_ns(2))."""
+    return _checked(lib.pyoci_ns_type(fd), "NS_GET_NSTYPE")
+
+
+def setns(fd: int, flags: int) -> None:
+    """setns(2): this process enters a namespace."""
+    _checked(lib.pyoci_setns(fd, flags), "setns")
+
+
+def pidfd_open(pid: int) -> int:
+    """pidfd_open(2)."""
+    return _checked(lib.pyoci_pidfd_open(pid), "pidfd_open", str(pid))
+
+
+def pidfd_send_signal(pidfd: int, signum: int) -> None:
+    """pidfd_send_signal(2)."""
+    _checked(lib.pyoci_pidfd_send_signal(pidfd, signum), "pidfd_send_signal")
+
+
+def wait_readable(fd: int, timeout: int) -> bool:
+    """poll(2) for reading (a pidfd: the end of its process); False when ``timeout`` ms are over."""
+    value = lib.pyoci_wait_readable(fd, timeout)
+    if value == -110:
+        return False
+    return _checked(value, "poll") == 0
+
+
+def set_subreaper(on: bool) -> None:
+    """prctl(2) PR_SET_CHILD_SUBREAPER for this process."""
+    _checked(lib.pyoci_set_subreaper(int(on)), "PR_SET_CHILD_SUBREAPER")
+
+
+def bpf(command: int, attr: bytes) -> int:
+    """bpf(2) with a union bpf_attr in ``attr``; gives the descriptor or 0."""
+    buffer = ffi.new("char[]", attr)
+    return _checked(lib.pyoci_bpf(command, buffer, len(attr)), "bpf")
+
+
+def mount(source: str, target: str, fs_type: str, flags: int = 0, data: str = "") -> None:
+    """mount(2) in this process's mount namespace."""
+    value = lib.pyoci_mount(source.encode(), os.fsencode(target), fs_type.encode(), flags, data.encode())
+    _checked(value, "mount", target)
+
+
+def umount(target: str, flags: int = 0) -> None:
+    """umount2(2)."""
+    _checked(lib.pyoci_umount(os.fsencode(target), flags), "umount2", target)
+
+
+def fs_magic(path: str) -> int:
+    """The magic number of the file system that holds path (statfs(2))."""
+    return _checked(lib.pyoci_fs_magic(os.fsencode(path)), "statfs", path)
