@@ -29,7 +29,7 @@ INIT_SOURCES := $(wildcard csrc/init/*.c)
 STRICT := -std=gnu11 -D_GNU_SOURCE -O2 -Wall -Wextra -Werror
 
 .PHONY: all help deps deps-test venv bundles demo test check check-ruff check-mypy check-c check-aarch64 check-format \
-	sanitize install uninstall clean
+	format sanitize install uninstall clean
 
 all: $(B)/.built bundles ## build everything; the runtime is build/pyoci
 
@@ -65,6 +65,34 @@ $(B)/.built: $(VENV)/.stamp $(SOURCES)
 bundles: $(B)/.built ## build the sample bundles and pods under build/bundles
 	@if [ -f bundles/Makefile ]; then $(MAKE) -C bundles; else echo "make: bundles/ is not there yet: skipped"; fi
 
+# --- installing -----------------------------------------------------------------------------------------------------
+
+# A path of its own that holds all that pyoci imports besides the standard library.
+LIBRARY = $(DESTDIR)$(PREFIX)/lib/pyoci
+DROP_IN = $(DESTDIR)$(PREFIX)/share/containers/containers.conf.d/50-pyoci.conf
+
+$(B)/deps/.stamp: $(VENV)/.stamp
+	@rm -rf $(B)/deps
+	$(PIP) install --no-compile --target $(B)/deps -r packaging/requirements.txt
+	@touch $@
+
+install: $(B)/.built $(B)/deps/.stamp ## install to DESTDIR/PREFIX (PREFIX=/usr/local)
+	@rm -rf $(LIBRARY)
+	@install -d $(DESTDIR)$(PREFIX)/bin $(LIBRARY) $(dir $(DROP_IN))
+	@cp -R $(B)/deps/. $(B)/lib/pyoci $(LIBRARY)/
+	@rm -rf $(LIBRARY)/bin $(LIBRARY)/.stamp
+	@find $(LIBRARY) -name __pycache__ -prune -exec rm -rf {} +
+	@$(RUN) -m compileall -q --invalidation-mode unchecked-hash -s "$(DESTDIR)" $(LIBRARY)
+	@install -m 755 $(B)/pyoci $(DESTDIR)$(PREFIX)/bin/.pyoci
+	@mv $(DESTDIR)$(PREFIX)/bin/.pyoci $(DESTDIR)$(PREFIX)/bin/pyoci
+	@sed 's,@PREFIX@,$(PREFIX),' packaging/pyoci.conf.in > $(DROP_IN)
+	@chmod -R go-w $(LIBRARY) && chmod 644 $(DROP_IN)
+	@echo "installed $(DESTDIR)$(PREFIX)/bin/pyoci; for podman: ln -s $(PREFIX)/share/containers/containers.conf.d/50-pyoci.conf" \
+		/etc/containers/containers.conf.d/
+
+uninstall: ## remove what install put there
+	rm -rf $(DESTDIR)$(PREFIX)/bin/pyoci $(LIBRARY) $(DROP_IN)
+
 # --- running --------------------------------------------------------------------------------------------------------
 
 demo: ## install what is needed, build, and run the sample pod (as root)
@@ -91,6 +119,9 @@ check-mypy: $(VENV)/.stamp ## mypy --strict
 
 check-c: $(VENV)/.stamp ## C and assembly with all warnings as errors
 	@$(CC) $(STRICT) -fsyntax-only -Icsrc -Icsrc/native $(wildcard csrc/native/*.c csrc/init/*.c)
+	@$(CC) $(STRICT) -fsyntax-only -isystem$$($(RUN) -c 'import sysconfig; print(sysconfig.get_path("include"))') \
+		-DPYOCI_PREFIX='""' -DPYOCI_STDLIB='""' -DPYOCI_DYNLOAD='""' -DPYOCI_LAYOUTS='{"", ""}' csrc/launcher/launcher.c
+	@$(CC) -Wall -Werror -c -Icsrc/pause csrc/pause/pause_$$(uname -m).S -o /dev/null
 
 check-aarch64: ## cross-compile init and pause for aarch64
 	@mkdir -p $(B)/aarch64
@@ -100,6 +131,30 @@ check-aarch64: ## cross-compile init and pause for aarch64
 
 check-format: $(VENV)/.stamp ## clang-format
 	@$(VENV)/bin/clang-format --dry-run -Werror $(C_SOURCES)
+
+format: $(VENV)/.stamp ## put Python and C into the form that check asks for
+	@$(VENV)/bin/ruff format -q --cache-dir $(B)/ruff .
+	@$(VENV)/bin/clang-format -i $(C_SOURCES)
+
+# --- sanitizers -----------------------------------------------------------------------------------------------------
+# pyoci-init runs in an empty root file system, where no sanitizer's library can be: there undefined behaviour traps
+# (SIGILL), without a library, in build/sanitize/pyoci-init. What tests/c/*.c calls runs on the host, with AddressSanitizer
+# and UndefinedBehaviorSanitizer in full; each such file is one program that includes the C file it tests.
+
+SANITIZED := $(patsubst tests/c/%.c,$(B)/sanitize/%,$(wildcard tests/c/*.c))
+
+sanitize: $(B)/sanitize/pyoci-init $(SANITIZED) ## a trapping pyoci-init; build and run tests/c with ASan and UBSan
+	@for program in $(SANITIZED); do ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=halt_on_error=1 $$program; done
+
+$(B)/sanitize/pyoci-init: $(INIT_SOURCES) $(wildcard csrc/init/*.h csrc/*.h)
+	@mkdir -p $(@D)
+	@musl-gcc $(STRICT) -g -static -fsanitize=undefined -fsanitize-undefined-trap-on-error -idirafter /usr/include \
+		-idirafter /usr/include/$$($(CC) -print-multiarch) -Icsrc $(INIT_SOURCES) -o $@
+
+$(B)/sanitize/%: tests/c/%.c $(wildcard csrc/*/*.c csrc/*/*.h csrc/*.h)
+	@mkdir -p $(@D)
+	@$(CC) $(STRICT) -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -Icsrc -Icsrc/init -Icsrc/native \
+		$< -o $@
 
 clean: ## remove all that was built
 	rm -rf $(B)

@@ -27,6 +27,7 @@ from setuptools.command.build import build
 from setuptools.command.build_py import build_py
 
 CC = shlex.split(os.environ.get("CC", "gcc"))
+STANDARD = ["-std=gnu11", "-D_GNU_SOURCE"]
 WARNINGS = ["-Wall", "-Wextra", "-Werror"]
 EXTENSIONS = {
     "csrc/native/build.py": "csrc/native/native.c",
@@ -135,7 +136,7 @@ def build_init(output: str) -> None:
         # musl brings no kernel headers; those of the distribution are searched after its own.
         multiarch = sysconfig.get_config_var("MULTIARCH") or ""
         headers = ["-idirafter", "/usr/include", "-idirafter", f"/usr/include/{multiarch}"]
-    options = ["-std=gnu11", "-D_GNU_SOURCE", "-static", "-Os", "-s", *WARNINGS, "-ffunction-sections", "-fdata-sections"]
+    options = [*STANDARD, *WARNINGS, "-static", "-Os", "-s", "-ffunction-sections", "-fdata-sections"]
     link = ["-Wl,--gc-sections", "-Wl,-z,noexecstack"]
     run([*compiler, *options, *headers, "-Icsrc", *sources("csrc/init", "*.c"), *link, "-o", output])
 
@@ -193,7 +194,7 @@ def embed_python(output: str) -> bool:
         "PYOCI_DYNLOAD": variable["DESTSHARED"],
         "PYOCI_PREFIX": sys.base_prefix,
     }
-    options = ["-std=gnu11", "-D_GNU_SOURCE", "-O2", *WARNINGS, f"-isystem{variable['INCLUDEPY']}"]
+    options = [*STANDARD, *WARNINGS, "-O2", f"-isystem{variable['INCLUDEPY']}"]
     options += [f'-D{name}="{value}"' for name, value in defines.items()]
     rows = (f'{{"{package}", "{dependencies}"}}' for package, dependencies in layouts())
     options.append(f"-DPYOCI_LAYOUTS={','.join(rows)}")

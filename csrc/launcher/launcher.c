@@ -27,15 +27,13 @@ static const struct layout {
     const char *dependencies;
 } layouts[] = {PYOCI_LAYOUTS};
 
-static int fail(const char *what, const char *about)
-{
+static int fail(const char *what, const char *about) {
     fprintf(stderr, "pyoci: %s: %s\n", what, about);
     return 1;
 }
 
 /* The absolute path of this program, without its last part in *directory. Returns 0 or 1. */
-static int own_path(char *program, char *directory, size_t size)
-{
+static int own_path(char *program, char *directory, size_t size) {
     ssize_t length = readlink("/proc/self/exe", program, size - 1);
 
     if (length <= 0)
@@ -46,8 +44,7 @@ static int own_path(char *program, char *directory, size_t size)
     return 0;
 }
 
-static const struct layout *find_layout(const char *directory)
-{
+static const struct layout *find_layout(const char *directory) {
     char path[PATH_MAX + 64];
 
     for (size_t i = 0; i < COUNT(layouts); i++) {
@@ -58,16 +55,17 @@ static const struct layout *find_layout(const char *directory)
     return NULL;
 }
 
-static PyStatus append_path(PyConfig *config, const char *directory, const char *relative)
-{
+/* relative is seen from directory and may begin with "../"; absolute where directory is empty. */
+static PyStatus append_path(PyConfig *config, const char *directory, const char *relative) {
     char path[PATH_MAX + 64];
+    int length = (int)strlen(directory);
     wchar_t *wide;
     PyStatus status;
 
-    if (directory)
-        snprintf(path, sizeof(path), "%s/%s", directory, relative);
-    else
-        snprintf(path, sizeof(path), "%s", relative);
+    for (; strncmp(relative, "../", 3) == 0; relative += 3)
+        while (length > 0 && directory[--length] != '/')
+            ;
+    snprintf(path, sizeof(path), "%.*s%s%s", length, directory, relative[0] == '/' ? "" : "/", relative);
     wide = Py_DecodeLocale(path, NULL);
     if (!wide)
         return PyStatus_NoMemory();
@@ -77,8 +75,7 @@ static PyStatus append_path(PyConfig *config, const char *directory, const char 
 }
 
 /* The standard library comes first: nothing beside pyoci can take the place of a part of it. */
-static PyStatus set_paths(PyConfig *config, const char *program, const char *directory, const struct layout *layout)
-{
+static PyStatus set_paths(PyConfig *config, const char *program, const char *directory, const struct layout *layout) {
     const struct {
         wchar_t **field;
         const char *value;
@@ -96,19 +93,18 @@ static PyStatus set_paths(PyConfig *config, const char *program, const char *dir
             return status;
     }
     config->module_search_paths_set = 1;
-    status = append_path(config, NULL, PYOCI_STDLIB);
+    status = append_path(config, "", PYOCI_STDLIB);
     if (!PyStatus_Exception(status))
         status = append_path(config, directory, layout->package);
     if (!PyStatus_Exception(status) && layout->dependencies[0])
         status = append_path(config, directory, layout->dependencies);
     if (!PyStatus_Exception(status))
-        status = append_path(config, NULL, PYOCI_DYNLOAD);
+        status = append_path(config, "", PYOCI_DYNLOAD);
     return status;
 }
 
 /* UTF-8 whatever the locale, and no look at the environment. */
-static PyStatus preinitialize(void)
-{
+static PyStatus preinitialize(void) {
     PyPreConfig config;
 
     PyPreConfig_InitIsolatedConfig(&config);
@@ -120,8 +116,7 @@ static PyStatus preinitialize(void)
 
 /* Signals stay as the caller left them (SIGPIPE and SIGINT too): a verb that wants a handler installs it. */
 static PyStatus initialize(int argc, char **argv, const char *program, const char *directory,
-                           const struct layout *layout)
-{
+                           const struct layout *layout) {
     PyConfig config;
     PyStatus status;
 
@@ -141,8 +136,7 @@ static PyStatus initialize(int argc, char **argv, const char *program, const cha
 }
 
 /* What `pyoci --version` shows of its interpreter. */
-static int announce(void)
-{
+static int announce(void) {
     PyObject *text = PyUnicode_FromFormat("embedded CPython %s", PY_VERSION);
     int result = text ? PySys_SetObject("pyoci_launcher", text) : -1;
 
@@ -151,8 +145,7 @@ static int announce(void)
 }
 
 /* pyoci.cli.main.main(sys.argv[1:]): its exit status, or -1 with an exception set. */
-static int call_main(void)
-{
+static int call_main(void) {
     PyObject *module, *argv, *arguments, *result;
     long status = -1;
 
@@ -173,8 +166,7 @@ static int call_main(void)
 }
 
 /* Writes out what Python still holds of one standard stream. A stream may be None: the descriptor was closed. */
-static int flush(const char *name)
-{
+static int flush(const char *name) {
     PyObject *stream = PySys_GetObject(name), *result;
 
     if (!stream || stream == Py_None)
@@ -184,8 +176,7 @@ static int flush(const char *name)
     return result ? 0 : -1;
 }
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     char program[PATH_MAX], directory[PATH_MAX];
     const struct layout *layout;
     PyStatus status;
