@@ -15,6 +15,7 @@ PYOCI_LAUNCHER ?=
 CC := gcc
 CROSS ?= aarch64-linux-gnu-
 export CC PYOCI_LAUNCHER
+unexport PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE PYTHONSTARTUP
 
 B := build
 VENV := $(B)/venv
@@ -63,7 +64,7 @@ $(B)/.built: $(VENV)/.stamp $(SOURCES)
 	@touch $@
 
 bundles: $(B)/.built ## build the sample bundles and pods under build/bundles
-	@if [ -f bundles/Makefile ]; then $(MAKE) -C bundles; else echo "make: bundles/ is not there yet: skipped"; fi
+	@$(MAKE) -C bundles
 
 # --- installing -----------------------------------------------------------------------------------------------------
 
