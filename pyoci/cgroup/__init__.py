@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Control groups, version 1 and 2, through their file systems.
+
+    resolve(cgroupsPath, id) ──> path in the hierarchies
+    manage(host(), path, "cgroupfs") ──> V1 or V2 ──> create, add, update, freeze, kill, delete
+    from_state(saved) ──> the same object, for later verbs and after a crash
+
+The two versions are modules of their own and loaded when they are needed.
+"""
+
+from __future__ import annotations
+
+from pyoci.cgroup.base import Cgroup
+from pyoci.cgroup.host import Host, Mount, host
+from pyoci.cgroup.manage import from_state, manage, resolve
+
+__all__ = ["Cgroup", "Host", "Mount", "from_state", "host", "manage", "resolve"]

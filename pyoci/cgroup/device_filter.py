@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The device rules of a v2 cgroup: an eBPF program, made here, loaded and attached with bpf(2).
+
+The kernel asks the program with ``struct bpf_cgroup_dev_ctx`` (access and type in one word, major, minor); 1 allows.
+Sources: <linux/bpf.h>, Documentation/bpf/standardization/instruction-set.rst, bpf(2).
+"""
+
+from __future__ import annotations
+
+import os
+from array import array
+from struct import pack
+
+from pyoci.cgroup import files
+from pyoci.cgroup.devices import ALL, ANY, Rule
+from pyoci.errors import CgroupError
+
+# bpf(2) commands, program type, attach type, attach flags
+_PROG_LOAD, _PROG_ATTACH, _PROG_DETACH, _PROG_GET_FD_BY_ID, _PROG_QUERY = 5, 8, 9, 13, 16
+_TYPE_CGROUP_DEVICE = 15
+_CGROUP_DEVICE = 6
+_ALLOW_MULTI, _REPLACE = 2, 4
+_MOST_PROGRAMS = 64  # BPF_CGROUP_MAX_PROGS: no cgroup has more
+
+# Opcodes: class, source (register or immediate) and operation
+_LOAD_WORD = 0x61  # dst = *(u32 *)(src + off)
+_MOVE, _MOVE_REGISTER = 0xB4, 0xBC  # 32 bits
+_AND, _SHIFT_RIGHT = 0x54, 0x74
+_JUMP, _JUMP_IF_NOT, _JUMP_IF_SET = 0x05, 0x56, 0x46  # always; 32-bit comparisons with an immediate
+_EXIT = 0x95
+_R0, _CONTEXT, _TYPE, _ACCESS, _MAJOR, _MINOR = range(6)
+_TYPES = {"b": 1, "c": 2}  # BPF_DEVCG_DEV_*
+
+_INSTRUCTION = "=BBhi"
+
+
+def allows_all(ordered: list[Rule]) -> bool:
+    """Whether the rules come to "everything is allowed", so that no program is needed."""
+    return all(rule.allow for rule in ordered)
+
+
+def program(ordered: list[Rule]) -> bytes:
+    """The instructions for rules in their order, the last one strongest.
+
+    A request may ask for reading and writing at once. Each of its bits is decided by the last rule that fits device
+    and bit, so the program goes through the rules backwards with the bits that are open: a rule that allows takes
+    its bits out, and when none is left the answer is yes; a rule that denies one of them ends with no. What no rule
+    decides is refused.
+    """
+    code = [
+        _instruction(_LOAD_WORD, _ACCESS, _CONTEXT, 0),
+        _instruction(_MOVE_REGISTER, _TYPE, _ACCESS),
+        _instruction(_AND, _TYPE, immediate=0xFFFF),
+        _instruction(_SHIFT_RIGHT, _ACCESS, immediate=16),
+        _instruction(_LOAD_WORD, _MAJOR, _CONTEXT, 4),
+        _instruction(_LOAD_WORD, _MINOR, _CONTEXT, 8),
+    ]
+    for rule in reversed(ordered):
+        code += _block(rule)
+        if rule.everything:
+            break
+    else:
+        code += _answer(0)
+    return b"".join(code)
+
+
+def attach(directory: str, instructions: bytes) -> None:
+    """Attaches the program to a cgroup, in place of any that is there. Raises CgroupError.
+
+    A cgroup's programs all have to say yes, so a single old one is replaced in one step and further ones (which
+    only another manager can have left) are detached after; at no time is the group without a filter.
+    """
+    group = _open(directory)
+    try:
+        handle = _load(directory, instructions)
+        try:
+            _replace(directory, group, handle)
+        finally:
+            os.close(handle)
+    finally:
+        os.close(group)
+
+
+def detach(directory: str) -> None:
+    """Detaches all device programs from a cgroup. Raises CgroupError."""
+    group = _open(directory)
+    try:
+        for handle in _attached(directory, group):
+            try:
+                _detach(directory, group, handle)
+            finally:
+                os.close(handle)
+    finally:
+        os.close(group)
+
+
+def _block(rule: Rule) -> list[bytes]:
+    """If device and type fit: settle the bits of the request that the rule is about; else on to the next block."""
+    if rule.allow:
+        settle = [
+            _instruction(_AND, _ACCESS, immediate=~rule.access & ALL),
+            _instruction(_JUMP_IF_NOT, _ACCESS, offset=2),
+            *_answer(1),
+        ]
+        if rule.everything:
+            settle = _answer(1)
+    else:
+        # There is no "jump if none is set": jump over a jump.
+        settle = [
+            _instruction(_JUMP_IF_SET, _ACCESS, offset=1, immediate=rule.access),
+            _instruction(_JUMP, offset=2),
+            *_answer(0),
+        ]
+        if rule.everything:
+            settle = _answer(0)
+    tests = [(_MAJOR, rule.major), (_MINOR, rule.minor), (_TYPE, _TYPES.get(rule.kind, ANY))]
+    code: list[bytes] = []
+    for register, wanted in tests:
+        if wanted != ANY:
+            code = [_instruction(_JUMP_IF_NOT, register, offset=len(code) + len(settle), immediate=wanted), *code]
+    return code + settle
+
+
+def _answer(value: int) -> list[bytes]:
+    return [_instruction(_MOVE, _R0, immediate=value), _instruction(_EXIT)]
+
+
+def _instruction(opcode: int, target: int = 0, source: int = 0, offset: int = 0, immediate: int = 0) -> bytes:
+    # Major and minor numbers are unsigned; the field is signed with the same 32 bits.
+    signed = immediate - 2**32 if immediate >= 2**31 else immediate
+    return pack(_INSTRUCTION, opcode, source << 4 | target, offset, signed)
+
+
+def _open(directory: str) -> int:
+    try:
+        return os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise CgroupError(f"open cgroup {directory}: {files.reason(error)}") from None
+
+
+def _load(directory: str, instructions: bytes) -> int:
+    code, licence = array("B", instructions), array("B", b"Apache-2.0\0")
+    attributes = pack(
+        "=IIQQ", _TYPE_CGROUP_DEVICE, len(instructions) // 8, code.buffer_info()[0], licence.buffer_info()[0]
+    )
+    return _bpf(directory, "BPF_PROG_LOAD", _PROG_LOAD, attributes)
+
+
+def _replace(directory: str, group: int, handle: int) -> None:
+    old = _attached(directory, group)
+    try:
+        single = old[0] if len(old) == 1 else 0
+        flags = _ALLOW_MULTI | (_REPLACE if single else 0)
+        attributes = pack("=IIIII", group, handle, _CGROUP_DEVICE, flags, single)
+        _bpf(directory, "BPF_PROG_ATTACH", _PROG_ATTACH, attributes)
+        for other in old if not single else ():
+            _detach(directory, group, other)
+    finally:
+        for other in old:
+            os.close(other)
+
+
+def _attached(directory: str, group: int) -> list[int]:
+    """Descriptors of the device programs that are attached to the cgroup itself; the caller closes them."""
+    ids = array("I", [0] * _MOST_PROGRAMS)
+    attributes = pack("=IIIIQI", group, _CGROUP_DEVICE, 0, 0, ids.buffer_info()[0], _MOST_PROGRAMS)
+    _bpf(directory, "BPF_PROG_QUERY", _PROG_QUERY, attributes)
+    # The kernel fills in the IDs, which are never 0.
+    found = [number for number in ids if number]
+    return [_bpf(directory, "BPF_PROG_GET_FD_BY_ID", _PROG_GET_FD_BY_ID, pack("=I", number)) for number in found]
+
+
+def _detach(directory: str, group: int, handle: int) -> None:
+    _bpf(directory, "BPF_PROG_DETACH", _PROG_DETACH, pack("=III", group, handle, _CGROUP_DEVICE))
+
+
+def _bpf(directory: str, name: str, command: int, attributes: bytes) -> int:
+    from pyoci import native
+
+    try:
+        return native.bpf(command, attributes)
+    except OSError as error:
+        raise CgroupError(f"attach the device filter to cgroup {directory}: {name}: {files.reason(error)}") from None

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reading and writing the control files of a cgroup file system, with errors that name file and property."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from pyoci.errors import CgroupError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    # controller, file, value, JSON pointer of the property that asks for it
+    Setting = tuple[str, str, str, str]
+
+_ANY_SIZE = 65536
+
+
+def reason(error: OSError) -> str:
+    """The words for an errno. Engines give ENOENT, EPERM and EACCES of a message a meaning of their own
+    (docs/engines.md), and a control file is never what they mean by them, so these three have other words here."""
+    number = error.errno or 0
+    if number == errno.ENOENT:
+        return "the file is missing"
+    if number in (errno.EPERM, errno.EACCES):
+        return f"refused by the kernel ({errno.errorcode[number]})"
+    return os.strerror(number).lower()
+
+
+def read(path: str) -> str:
+    """The whole text of a control file. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        text = b""
+        while piece := os.read(descriptor, _ANY_SIZE):
+            text += piece
+    finally:
+        os.close(descriptor)
+    return text.decode("ascii", "replace")
+
+
+def write(path: str, value: str) -> None:
+    """Writes a value in one write(2), as control files want it. Raises OSError."""
+    descriptor = os.open(path, os.O_WRONLY)
+    try:
+        os.write(descriptor, value.encode())
+    finally:
+        os.close(descriptor)
+
+
+def failed(path: str, error: OSError, value: str = "", pointer: str = "") -> CgroupError:
+    """The exception for a write that failed; ``pointer`` is the property in config.json that asked for it."""
+    what = f" ({pointer} asks for {value})" if pointer else f" (value {value})" if value else ""
+    return CgroupError(f"write {path}: {reason(error)}{what}")
+
+
+def apply(directory: str, settings: list[Setting]) -> None:
+    """Writes the settings of one controller.
+
+    Some files are checked against each other (quota and period, limit and swap), and which one has to go first
+    depends on what stands there now: the kernel answers EINVAL for the wrong order. So what is refused with EINVAL
+    is tried again after the others, as long as that makes a difference. Raises CgroupError.
+    """
+    waiting = settings
+    while waiting:
+        refused: list[Setting] = []
+        fault: CgroupError | None = None
+        for setting in waiting:
+            path = f"{directory}/{setting[1]}"
+            try:
+                write(path, setting[2])
+            except OSError as error:
+                fault = failed(path, error, setting[2], setting[3])
+                if error.errno != errno.EINVAL:
+                    raise fault from None
+                refused.append(setting)
+        if fault is not None and len(refused) == len(waiting):
+            raise fault
+        waiting = refused
+
+
+def children(directory: str) -> list[str]:
+    """The sub-cgroups of a cgroup, as paths. A directory that is gone has none."""
+    try:
+        # kernfs counts sub-directories in the links: two means none, and saves listing a few dozen control files.
+        if os.stat(directory).st_nlink == 2:
+            return []
+        with os.scandir(directory) as entries:
+            return [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def deepest_first(directory: str) -> list[str]:
+    """All cgroups below a cgroup, each after those below it; not the cgroup itself."""
+    found = [directory]
+    for place in found:  # grows while it is walked: what is deeper comes later
+        found += children(place)
+    return found[:0:-1]
+
+
+def processes(directory: str) -> list[int]:
+    """The processes of a cgroup and of all below it. A cgroup that is gone has none."""
+    found: list[int] = []
+    for place in [directory, *deepest_first(directory)]:
+        try:
+            # 0 stands for a process of another PID namespace, which has no number here.
+            found += [int(word) for word in read(f"{place}/cgroup.procs").split() if word != "0"]
+        except OSError as error:
+            # EOPNOTSUPP: a threaded cgroup; its processes are listed by the domain above it (cgroup-v2.rst).
+            if error.errno not in (errno.ENOENT, errno.ENODEV, errno.EOPNOTSUPP):
+                raise CgroupError(f"read {place}/cgroup.procs: {reason(error)}") from None
+    return found

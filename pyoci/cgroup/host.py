@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which control groups this host has mounted, and where this process is in them."""
+
+from __future__ import annotations
+
+from pyoci.cgroup import files
+from pyoci.errors import CgroupError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+ROOT = "/sys/fs/cgroup"
+UNIFIED = "unified"  # the name that a cgroup2 mount has in Host.own and in the saved paths
+
+# The words among a cgroup mount's options that are not controllers (cgroups(7), mount(8)).
+_FLAGS = frozenset(("rw", "ro", "none", "all", "xattr", "noprefix", "clone_children", "cpuset_v2_mode", "favordynmods"))
+
+
+class Mount:
+    """One mounted hierarchy.
+
+    names: its controllers, or ``name=systemd`` for a named one, or ``unified`` for cgroup2;
+    mountpoint: where it is; root: which of its directories is mounted there (``/`` but in a container);
+    unified: True for cgroup2.
+    """
+
+    __slots__ = ("mountpoint", "names", "root", "unified")
+
+    def __init__(self, names: tuple[str, ...], mountpoint: str, root: str, unified: bool) -> None:
+        self.names = names
+        self.mountpoint = mountpoint
+        self.root = root
+        self.unified = unified
+
+
+class Host:
+    """Facts about the control groups of this host.
+
+    unified: cgroup2 is mounted at /sys/fs/cgroup and is all there is; mounts: every hierarchy, one mount each;
+    controllers: v1 controller or named hierarchy → its mount.
+    """
+
+    __slots__ = ("_own", "controllers", "mounts", "unified")
+
+    def __init__(self, unified: bool, mounts: list[Mount]) -> None:
+        self.unified = unified
+        self.mounts = mounts
+        self.controllers = {name: mount for mount in mounts if not mount.unified for name in mount.names}
+        self._own: dict[str, str] | None = None
+
+    @property
+    def own(self) -> dict[str, str]:
+        """Name of a controller, ``name=systemd`` or ``unified`` → this process's cgroup in it. Read once."""
+        if self._own is None:
+            self._own = parse_own(files.read("/proc/self/cgroup"))
+        return self._own
+
+
+def host() -> Host:
+    """The facts, from one file on a v2 host; a v1 host needs mountinfo too. Raises CgroupError."""
+    try:
+        # Only cgroup2 has this file, and only at its root is it so near.
+        files.read(f"{ROOT}/cgroup.controllers")
+        return Host(True, [Mount((UNIFIED,), ROOT, "/", True)])
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise CgroupError(f"read {ROOT}/cgroup.controllers: {files.reason(error)}") from None
+    try:
+        return Host(False, parse_mounts(files.read("/proc/self/mountinfo").splitlines()))
+    except OSError as error:
+        raise CgroupError(f"read /proc/self/mountinfo: {files.reason(error)}") from None
+
+
+def parse_mounts(lines: Iterable[str]) -> list[Mount]:
+    """The cgroup mounts in the lines of a mountinfo file (proc(5)).
+
+    A hierarchy that is mounted more than once is taken at its first place; one that is not at its root (``/``) only
+    when there is no other. A cgroup2 mount of a hybrid host is listed too, without being a controller.
+    """
+    found: dict[tuple[str, ...], Mount] = {}
+    for line in lines:
+        fields, _, tail = line.partition(" - ")
+        kind, _, rest = tail.partition(" ")
+        if kind not in ("cgroup", "cgroup2"):
+            continue
+        _, _, _, root, mountpoint, *_ = fields.split(" ")
+        names = (UNIFIED,) if kind == "cgroup2" else _names(rest.rpartition(" ")[2])
+        mount = Mount(names, _unescaped(mountpoint), _unescaped(root), kind == "cgroup2")
+        before = found.get(names)
+        if before is None or (before.root != "/" and mount.root == "/"):
+            found[names] = mount
+    return list(found.values())
+
+
+def parse_own(text: str) -> dict[str, str]:
+    """The lines ``id:controllers:path`` of /proc/PID/cgroup (cgroups(7)), by controller."""
+    own: dict[str, str] = {}
+    for line in text.splitlines():
+        number, _, rest = line.partition(":")
+        names, _, path = rest.partition(":")
+        for name in names.split(",") if names else [UNIFIED if number == "0" else ""]:
+            own[name] = path
+    return own
+
+
+def _names(options: str) -> tuple[str, ...]:
+    words = [word for word in options.split(",") if word not in _FLAGS]
+    return tuple(word for word in words if "=" not in word or word.startswith("name="))
+
+
+def _unescaped(path: str) -> str:
+    r"""mountinfo writes space, tab, newline and backslash as \040, \011, \012, \134."""
+    if "\\" not in path:
+        return path
+    for octal, plain in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+        path = path.replace(octal, plain)
+    return path

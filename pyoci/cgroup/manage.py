@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a path, or from a saved state, to the object that manages the control group."""
+
+from __future__ import annotations
+
+from pyoci.cgroup.base import Cgroup, Disabled
+from pyoci.cgroup.host import UNIFIED
+from pyoci.errors import CgroupError, SpecError, UnsupportedError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyoci.cgroup.host import Host
+
+_POINTER = "/linux/cgroupsPath"
+
+
+def resolve(cgroups_path: str | None, container_id: str) -> str:
+    """The path of a container's cgroup, from the root of every hierarchy (runtime-spec, "Cgroups Path").
+
+    Absolute or relative, the path is taken from the hierarchy's root; without one it is ``/`` and the container's
+    ID. A ``slice:prefix:name`` has a meaning only to the systemd manager: here it is a name like any other.
+    Raises SpecError for a path with ``..``, for one that is the root itself, and for control characters.
+    """
+    path = cgroups_path or container_id
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    if ".." in parts:
+        raise SpecError(_POINTER, "may not hold ..", path, "give a path below the root of the hierarchy")
+    if not parts:
+        raise SpecError(_POINTER, "is the root of the hierarchy", path, "give a path below it")
+    if not path.isprintable():
+        raise SpecError(_POINTER, "holds a control character", path)
+    return "/" + "/".join(parts)
+
+
+def manage(host: Host, path: str, manager: str) -> Cgroup:
+    """The cgroup at ``path`` (from resolve()) on this host, not made yet.
+
+    manager: ``cgroupfs``, or ``disabled`` for none at all. Raises UnsupportedError for ``systemd``, CgroupError for
+    a host without any hierarchy.
+    """
+    if manager == "disabled":
+        return Disabled()
+    if manager == "systemd":
+        raise UnsupportedError(
+            "systemd",
+            "this cgroup manager is not supported yet",
+            hint="use cgroupfs or disabled",
+            document="--cgroup-manager",
+        )
+    if manager != "cgroupfs":
+        raise CgroupError(f"cgroup manager {manager}: unknown; use cgroupfs or disabled")
+    if host.unified:
+        return _v2(path, host.mounts[0].mountpoint + path)
+    if not host.controllers:
+        raise CgroupError(
+            f"cgroup {path}: this host has no cgroup hierarchy mounted; mount one, or use the cgroup manager disabled"
+        )
+    return _v1(path, {name: mount.mountpoint + path for name, mount in host.controllers.items()})
+
+
+def from_state(data: dict[str, Any]) -> Cgroup:
+    """The cgroup that state() described, perhaps in an earlier process. Raises CgroupError for anything else."""
+    manager, path, paths = data.get("manager"), data.get("path"), data.get("paths")
+    if manager == "disabled":
+        return Disabled()
+    if manager != "cgroupfs" or not isinstance(path, str) or not isinstance(paths, dict) or not paths:
+        raise CgroupError("cgroup in the saved state: malformed")
+    for directory in paths.values():
+        # delete() removes these directories, so a damaged state must not lead anywhere else.
+        if not isinstance(directory, str) or not _below_a_mount(directory, path):
+            raise CgroupError("cgroup in the saved state: malformed")
+    if UNIFIED in paths:
+        return _v2(path, paths[UNIFIED])
+    return _v1(path, paths)
+
+
+def _below_a_mount(directory: str, path: str) -> bool:
+    if not path.startswith("/") or path == "/" or not directory.startswith("/"):
+        return False
+    return directory.endswith(path) and ".." not in directory.split("/")
+
+
+def _v1(path: str, paths: dict[str, str]) -> Cgroup:
+    from pyoci.cgroup.v1 import V1
+
+    return V1(path, paths)
+
+
+def _v2(path: str, directory: str) -> Cgroup:
+    from pyoci.cgroup.v2 import V2
+
+    return V2(path, directory)
