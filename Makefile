@@ -12,9 +12,10 @@ DESTDIR ?=
 # A python3 earlier in PATH may be a shim that is slow to start or that cannot be embedded.
 PYTHON ?= $(firstword $(wildcard /usr/bin/python3) python3)
 PYOCI_LAUNCHER ?=
+MUSL_CC ?=
 CC := gcc
 CROSS ?= aarch64-linux-gnu-
-export CC PYOCI_LAUNCHER
+export CC MUSL_CC PYOCI_LAUNCHER
 unexport PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE PYTHONSTARTUP
 
 B := build
@@ -29,7 +30,7 @@ C_SOURCES := $(wildcard csrc/*.h csrc/*/*.h csrc/*/*.c tests/*/*.c bundles/*.c b
 INIT_SOURCES := $(wildcard csrc/init/*.c)
 STRICT := -std=gnu11 -D_GNU_SOURCE -O2 -Wall -Wextra -Werror
 
-.PHONY: all help deps deps-test venv bundles demo test check check-ruff check-mypy check-c check-aarch64 check-format \
+.PHONY: FORCE all help deps deps-test venv bundles demo test check check-ruff check-mypy check-c check-aarch64 check-format \
 	format sanitize install uninstall clean
 
 all: $(B)/.built bundles ## build everything; the runtime is build/pyoci
@@ -50,6 +51,8 @@ venv: $(VENV)/.stamp ## make build/venv with the pinned Python packages
 
 $(VENV)/.stamp: $(REQUIREMENTS)
 	@mkdir -p $(B)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "make: $(PYTHON) is missing or older than Python 3.11; run make deps, or name another by PYTHON=" >&2; exit 1; }
 	@test -x $(RUN) || $(PYTHON) -m venv $(VENV) || \
 		{ echo "make: $(PYTHON) cannot make a virtual environment; run: make deps" >&2; rm -rf $(VENV); exit 1; }
 	$(PIP) install -r packaging/requirements-dev.txt
@@ -57,9 +60,17 @@ $(VENV)/.stamp: $(REQUIREMENTS)
 
 # --- building -------------------------------------------------------------------------------------------------------
 
+# What was asked for last time: another choice builds again.
+CHOICE := $(CC) $(MUSL_CC) $(PYOCI_LAUNCHER)
+ifneq ($(CHOICE),$(file <$(B)/.choice))
+$(B)/.built: FORCE
+endif
+FORCE:
+
 $(B)/.built: $(VENV)/.stamp $(SOURCES)
 	@$(RUN) -W ignore setup.py -q build --build-base $(B)/setup --build-temp $(B)/setup --build-lib $(B)/lib
 	@$(RUN) -m compileall -q $(B)/lib
+	@echo '$(CHOICE)' >$(B)/.choice
 	@install -m 755 $(B)/setup/pyoci $(B)/.pyoci && mv $(B)/.pyoci $(B)/pyoci
 	@touch $@
 

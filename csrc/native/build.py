@@ -33,4 +33,5 @@ ffibuilder.set_source(
     depends=[os.path.normpath(path) for path in [*HEADERS, *glob.glob(os.path.join(HERE, "*.h"))]],
     include_dirs=[os.path.normpath(os.path.join(HERE, os.pardir)), HERE],
     extra_compile_args=["-std=gnu11", "-D_GNU_SOURCE", "-O2", "-Wall", "-fvisibility=hidden"],
+    extra_link_args=["-s"],
 )
