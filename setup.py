@@ -209,10 +209,11 @@ def embed_python(output: str) -> bool:
     attempts.append([f"-L{directory}", f"-Wl,-rpath,{directory}", f"-l{version}", *libraries])
     for link in attempts:
         command = [*CC, *options, "csrc/launcher/launcher.c", *link, "-Wl,-O1,-z,now", "-s", "-o", output]
-        print(shlex.join(command), flush=True)
-        if subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode == 0:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
+        if done.returncode == 0:
             return True
-    print(f"setup.py: CPython cannot be embedded ({archive} and lib{version}.so do not link): a script takes its place")
+        print(f"{done.stderr}setup.py: status {done.returncode} from: {shlex.join(command)}")
+    print("setup.py: CPython cannot be embedded: a script takes the launcher's place")
     return False
 
 
