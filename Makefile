@@ -30,7 +30,7 @@ C_SOURCES := $(wildcard csrc/*.h csrc/*/*.h csrc/*/*.c tests/*/*.c bundles/*.c b
 INIT_SOURCES := $(wildcard csrc/init/*.c)
 STRICT := -std=gnu11 -D_GNU_SOURCE -O2 -Wall -Wextra -Werror
 
-.PHONY: FORCE all help deps deps-test venv bundles demo test check check-ruff check-mypy check-c check-aarch64 check-format \
+.PHONY: FORCE built all help deps deps-test venv bundles demo test check check-ruff check-mypy check-c check-aarch64 check-format \
 	format sanitize install uninstall clean
 
 all: $(B)/.built bundles ## build everything; the runtime is build/pyoci
@@ -68,11 +68,17 @@ endif
 FORCE:
 
 $(B)/.built: $(VENV)/.stamp $(SOURCES)
+	@flock $(B)/.lock $(MAKE) built
+
+# Under a lock, for there may be two makes at once. Stamped with the time at which it began: what is edited meanwhile
+# counts as newer.
+built:
+	@touch $(B)/.begun
 	@$(RUN) -W ignore setup.py -q build --build-base $(B)/setup --build-temp $(B)/setup --build-lib $(B)/lib
 	@$(RUN) -m compileall -q $(B)/lib
-	@echo '$(CHOICE)' >$(B)/.choice
 	@install -m 755 $(B)/setup/pyoci $(B)/.pyoci && mv $(B)/.pyoci $(B)/pyoci
-	@touch $@
+	@echo '$(CHOICE)' >$(B)/.choice
+	@mv $(B)/.begun $(B)/.built
 
 bundles: $(B)/.built ## build the sample bundles and pods under build/bundles
 	@$(MAKE) -C bundles

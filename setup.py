@@ -29,10 +29,7 @@ from setuptools.command.build_py import build_py
 CC = shlex.split(os.environ.get("CC", "gcc"))
 STANDARD = ["-std=gnu11", "-D_GNU_SOURCE"]
 WARNINGS = ["-Wall", "-Wextra", "-Werror"]
-EXTENSIONS = {
-    "csrc/native/build.py": "csrc/native/native.c",
-    "csrc/native/seccomp_build.py": "csrc/native/seccomp_build.py",
-}
+EXTENSIONS = ["csrc/native/build.py", "csrc/native/seccomp_build.py"]
 SCHEMA_COMPILER = "schema/compile.py"
 
 
@@ -80,9 +77,7 @@ class BuildPackage(build_py):
         """Writes pyoci/spec/checks.py from the JSON Schemas, which are package data themselves."""
         schemas = sources("schema", "*.json")
         checks = os.path.join(self.build_lib, "pyoci", "spec", "checks.py")
-        if not os.path.exists(SCHEMA_COMPILER):
-            print(f"setup.py: {SCHEMA_COMPILER} is not there yet: skipped")
-        elif is_stale(checks, [*schemas, SCHEMA_COMPILER]):
+        if is_stale(checks, [*schemas, SCHEMA_COMPILER]):
             run([sys.executable, SCHEMA_COMPILER, checks])
         data = os.path.join(self.build_lib, "pyoci", "schema")
         os.makedirs(data, exist_ok=True)
@@ -118,10 +113,7 @@ class BuildPrograms(Command):
         build_pause(os.path.join(libexec, "pause"))
         launcher = os.path.join(self.build_temp, "pyoci")
         build_launcher(launcher)
-        try:
-            build_init(os.path.join(libexec, "pyoci-init"))
-        except SystemExit as error:
-            print(f"{error}: skipped while csrc/init is under construction")
+        build_init(os.path.join(libexec, "pyoci-init"))
         self.distribution.data_files = [("bin", [launcher])]
 
 
@@ -268,6 +260,6 @@ class Build(build):
 
 if __name__ == "__main__":
     setup(
-        cffi_modules=[f"{path}:ffibuilder" for path, part in EXTENSIONS.items() if os.path.exists(part)],
+        cffi_modules=[f"{path}:ffibuilder" for path in EXTENSIONS],
         cmdclass={"build": Build, "build_py": BuildPackage, "build_programs": BuildPrograms},
     )
