@@ -81,7 +81,7 @@ built:
 	@mv $(B)/.begun $(B)/.built
 
 bundles: $(B)/.built ## build the sample bundles and pods under build/bundles
-	@$(MAKE) -C bundles
+	@flock $(B)/.lock $(MAKE) -C bundles
 
 # --- installing -----------------------------------------------------------------------------------------------------
 
