@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A pod → one config.json for each container, as an engine and a kubelet would produce them together.
+
+Pure functions: every fact of the host comes in through Facts, every directory through Places.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pyoci.pod import capabilities
+from pyoci.pod.model import SANDBOX, Container, Pod, Resources, Security
+
+SHARED = ("network", "ipc", "uts")
+"""The namespaces that every peer has in common with the sandbox; ``pid`` comes with shareProcessNamespace."""
+
+FILES = {"network": "net", "ipc": "ipc", "uts": "uts", "pid": "pid"}
+"""config.json's word for a namespace → its file in /proc/PID/ns."""
+
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_NOBODY = 65535  # the user of the sandbox, as in Kubernetes' own pause image
+_PERIOD = 100_000  # µs: the default of cpu.cfs_period_us, and kubelet's
+_QUOTA_MIN = 1000  # µs: the kernel takes no smaller quota
+_SHARES_MIN, _SHARES_MAX = 2, 262144
+_MASKED = (
+    "/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/sched_debug", "/proc/scsi",
+    "/proc/timer_list", "/proc/timer_stats", "/sys/devices/virtual/powercap", "/sys/firmware",
+)  # fmt: skip
+_READONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """capabilities: what this process may grant, by name; cgroup_namespace: whether containers get one of their own."""
+
+    capabilities: tuple[str, ...]
+    cgroup_namespace: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where things are on the host: volumes by name, the shared /dev/shm, the pod's /etc files by name."""
+
+    volumes: dict[str, str]
+    shm: str
+    etc: dict[str, str]
+
+
+def cgroup_parent(pod_name: str) -> str:
+    """The control group that holds those of all containers of a pod."""
+    return f"/pyoci-pod-{pod_name}"
+
+
+def sandbox(pod: Pod, facts: Facts, places: Places) -> dict[str, Any]:
+    """The sandbox's config: new namespaces, our pause, no capability, a root that nobody can write to.
+
+    Its root file system (``rootfs`` of the bundle) holds ``/pause`` and the directories to mount on.
+    """
+    nobody = Security(_NOBODY, _NOBODY, (), (), ("ALL",), readonly_root=True, no_new_privileges=True)
+    namespaces: list[dict[str, str]] = [{"type": kind} for kind in (*SHARED, "pid", "mount")]
+    config = _config(pod, SANDBOX, namespaces, facts)
+    config["process"] = _process(("/pause",), [f"PATH={_PATH}"], "/", nobody, facts)
+    config["root"] = {"path": "rootfs", "readonly": True}
+    config["hostname"] = pod.hostname
+    config["mounts"] = _mounts(places.shm, facts)
+    return config
+
+
+def peer(pod: Pod, container: Container, sandbox_pid: int, facts: Facts, places: Places) -> dict[str, Any]:
+    """The config of a container that joins the sandbox whose init has the PID ``sandbox_pid`` on the host."""
+    joined = (*SHARED, "pid") if pod.share_pid else SHARED
+    namespaces = [{"type": kind, "path": f"/proc/{sandbox_pid}/ns/{FILES[kind]}"} for kind in joined]
+    namespaces += [{"type": kind} for kind in ("pid", "mount") if kind not in joined]
+    env = environment(pod, container)
+    argv = arguments(container, env)
+    config = _config(pod, container.name, namespaces, facts)
+    config["process"] = _process(argv, [f"{key}={value}" for key, value in env.items()], container.cwd,
+                                 container.security, facts)  # fmt: skip
+    config["root"] = {"path": "rootfs", "readonly": container.security.readonly_root}
+    config["mounts"] = _mounts(places.shm, facts)
+    _add_volumes(config["mounts"], container, places)
+    config["linux"]["resources"] |= resources(container.resources)
+    return config
+
+
+def container_id(pod_name: str, name: str) -> str:
+    """The ID of a pod's container. A container's name has no dot, so no two pods can claim the same ID."""
+    return f"{pod_name}.{name}"
+
+
+def environment(pod: Pod, container: Container) -> dict[str, str]:
+    """The variables of a container, ``$(NAME)`` of earlier ones replaced; PATH and HOSTNAME unless it sets them."""
+    declared: dict[str, str] = {}
+    for name, value in container.env:
+        declared[name] = expand(value, declared)
+    return {"PATH": _PATH, "HOSTNAME": pod.hostname} | declared
+
+
+def arguments(container: Container, env: dict[str, str]) -> tuple[str, ...]:
+    """command and args, ``$(NAME)`` of the manifest's variables replaced. The one follows the other: a directory has
+    no image configuration whose entry point a lone ``args`` could extend."""
+    declared = {name: env[name] for name, _ in container.env}
+    return tuple(expand(word, declared) for word in container.command + container.args)
+
+
+def expand(text: str, env: dict[str, str]) -> str:
+    """Replaces ``$(NAME)`` by the variable's value; an unknown one stays, and ``$$`` is a plain ``$``.
+
+    The rules are those of the Kubernetes API (Container.command).
+    """
+    result = []
+    rest = text
+    while True:
+        before, dollar, rest = rest.partition("$")
+        result.append(before)
+        if not dollar:
+            return "".join(result)
+        if rest.startswith("$"):
+            result.append("$")
+            rest = rest[1:]
+        elif rest.startswith("(") and ")" in rest:
+            name, _, rest = rest[1:].partition(")")
+            result.append(env.get(name, f"$({name})"))
+        else:
+            result.append("$")
+
+
+def resources(wanted: Resources) -> dict[str, Any]:
+    """config.json's linux.resources for limits and requests, by kubelet's arithmetic."""
+    result: dict[str, Any] = {}
+    cpu: dict[str, int] = {}
+    if wanted.cpu_request is not None:
+        cpu["shares"] = min(max(wanted.cpu_request * 1024 // 1000, _SHARES_MIN), _SHARES_MAX)
+    if wanted.cpu_limit is not None:
+        cpu["quota"] = max(wanted.cpu_limit * _PERIOD // 1000, _QUOTA_MIN)
+        cpu["period"] = _PERIOD
+    if cpu:
+        result["cpu"] = cpu
+    if wanted.memory_limit is not None:
+        result["memory"] = {"limit": wanted.memory_limit}
+    return result
+
+
+def _config(pod: Pod, name: str, namespaces: list[dict[str, str]], facts: Facts) -> dict[str, Any]:
+    if facts.cgroup_namespace:
+        namespaces = [*namespaces, {"type": "cgroup"}]
+    devices = [{"allow": False, "access": "rwm"}]
+    devices += [
+        {"allow": True, "type": "c", "major": major, "minor": minor, "access": "rwm"}
+        for major, minor in ((1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 2), (136, None))
+    ]
+    devices = [{key: value for key, value in device.items() if value is not None} for device in devices]
+    return {
+        "ociVersion": "1.0.2",
+        "annotations": pod.annotations | {"org.pyoci.pod.name": pod.name, "org.pyoci.pod.container": name},
+        "linux": {
+            "namespaces": namespaces,
+            "cgroupsPath": f"{cgroup_parent(pod.name)}/{name}",
+            "resources": {"devices": devices},
+            "maskedPaths": list(_MASKED),
+            "readonlyPaths": list(_READONLY),
+        },
+    }
+
+
+def _process(argv: tuple[str, ...], env: list[str], cwd: str, security: Security, facts: Facts) -> dict[str, Any]:
+    granted = capabilities.granted(security.add, security.drop, facts.capabilities)
+    user: dict[str, Any] = {"uid": security.user, "gid": security.group}
+    if security.groups:
+        user["additionalGids"] = list(security.groups)
+    return {
+        "terminal": False,
+        "user": user,
+        "args": list(argv),
+        "env": env,
+        "cwd": cwd,
+        "capabilities": {kind: granted for kind in ("bounding", "effective", "permitted")},
+        "noNewPrivileges": security.no_new_privileges,
+    }
+
+
+def _mounts(shm: str, facts: Facts) -> list[dict[str, Any]]:
+    closed = ["nosuid", "noexec", "nodev"]
+    cgroup = [*closed, "relatime", "ro"]
+    return [
+        _mount("/proc", "proc", "proc", closed),
+        _mount("/dev", "tmpfs", "tmpfs", ["nosuid", "strictatime", "mode=755", "size=65536k"]),
+        _mount("/dev/pts", "devpts", "devpts", ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
+        _mount("/dev/mqueue", "mqueue", "mqueue", closed),
+        _mount("/dev/shm", "bind", shm, ["rbind", "rprivate", "rw", *closed]),
+        _mount("/sys", "sysfs", "sysfs", [*closed, "ro"]),
+        _mount("/sys/fs/cgroup", "cgroup", "cgroup", cgroup),
+    ]
+
+
+def _add_volumes(mounts: list[dict[str, Any]], container: Container, places: Places) -> None:
+    """Adds /etc files and volumes; a volume at the same place takes the place of what is there by default."""
+    taken = {mount.path for mount in container.mounts}
+    mounts[:] = [mount for mount in mounts if mount["destination"] not in taken]
+    access = "ro" if container.security.readonly_root else "rw"
+    for name, source in places.etc.items():
+        if not taken & {f"/etc/{name}", "/etc"}:
+            mounts.append(_mount(f"/etc/{name}", "bind", source, ["rbind", "rprivate", access]))
+    # What is mounted above comes before what is mounted below it, whatever the manifest's order.
+    for mount in sorted(container.mounts, key=lambda mount: mount.path.count("/")):
+        options = ["rbind", f"r{mount.propagation}", "ro" if mount.readonly else "rw"]
+        mounts.append(_mount(mount.path, "bind", places.volumes[mount.volume], options))
+
+
+def _mount(destination: str, kind: str, source: str, options: list[str]) -> dict[str, Any]:
+    return {"destination": destination, "type": kind, "source": source, "options": options}

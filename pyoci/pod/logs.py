@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Container logs in the format of the Kubernetes CRI: ``TIME STREAM TAG TEXT``, one file a container.
+
+    2016-10-06T00:17:09.669794202Z stdout F the text of one line
+    2016-10-06T00:17:10.113242941Z stderr P the beginning of a line that is longer than LONGEST
+
+TIME is RFC 3339 in UTC, TAG is F for a full line (or its last part) and P for a part that goes on.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+LONGEST = 16384
+"""Bytes of one entry's text at most, as containerd's CRI cuts lines."""
+
+LARGEST = 10 << 20
+"""Bytes of one file; then it becomes ``FILE.1`` and a new one begins (kubelet's containerLogMaxSize)."""
+
+
+class Log:
+    """The file of one container."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._fd = self._open()
+        self._size = os.fstat(self._fd).st_size
+
+    def _open(self) -> int:
+        return os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+
+    def write(self, stream: str, entries: list[tuple[bytes, bool]]) -> None:
+        """Appends entries (text, whether it ends its line) of ``stdout`` or ``stderr``, with one write."""
+        head = f"{timestamp(time.time_ns())} {stream} ".encode()
+        data = b"".join(head + (b"F " if full else b"P ") + text + b"\n" for text, full in entries)
+        if self._size + len(data) > LARGEST:
+            self._rotate()
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._fd, view) :]
+        self._size += len(data)
+
+    def _rotate(self) -> None:
+        os.replace(self._path, self._path + ".1")
+        os.close(self._fd)
+        self._fd, self._size = self._open(), 0
+
+    def close(self) -> None:
+        """Closes the file; no more is written."""
+        os.close(self._fd)
+
+
+class Lines:
+    """Cuts a stream of bytes into entries."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, data: bytes) -> list[tuple[bytes, bool]]:
+        """What is complete now: lines, and parts of a line that is too long."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        entries = [entry for line in lines for entry in _cut(line)]
+        while len(self._rest) >= LONGEST:
+            entries.append((self._rest[:LONGEST], False))
+            self._rest = self._rest[LONGEST:]
+        return entries
+
+    def end(self) -> list[tuple[bytes, bool]]:
+        """The last line, if it does not end with a newline."""
+        rest, self._rest = self._rest, b""
+        return [(rest, True)] if rest else []
+
+
+def _cut(line: bytes) -> list[tuple[bytes, bool]]:
+    parts = [line[at : at + LONGEST] for at in range(0, len(line), LONGEST)] or [b""]
+    return [(part, False) for part in parts[:-1]] + [(parts[-1], True)]
+
+
+class Reader:
+    """Reads a container's log from its beginning, and again what was added since."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._fd = -1
+        self._rest = b""
+        self._text: dict[str, bytes] = {}
+
+    def read(self) -> list[tuple[str, str, bytes]]:
+        """(time, stream, text) of each full line that is new; none if there is no log yet."""
+        if self._fd < 0:
+            return self._begin()
+        found = self._entries()
+        if self._replaced():
+            os.close(self._fd)
+            self._fd = self._opened(self._path)
+            found += self._entries()
+        return found
+
+    def _begin(self) -> list[tuple[str, str, bytes]]:
+        found: list[tuple[str, str, bytes]] = []
+        self._fd = self._opened(self._path + ".1")
+        if self._fd >= 0:
+            found = self._entries()
+            os.close(self._fd)
+        self._fd = self._opened(self._path)
+        return found + (self._entries() if self._fd >= 0 else [])
+
+    def _opened(self, path: str) -> int:
+        try:
+            return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            return -1
+
+    def _replaced(self) -> bool:
+        try:
+            return os.stat(self._path).st_ino != os.fstat(self._fd).st_ino
+        except FileNotFoundError:
+            return False
+
+    def _entries(self) -> list[tuple[str, str, bytes]]:
+        found = []
+        while data := os.read(self._fd, 1 << 20):
+            *lines, self._rest = (self._rest + data).split(b"\n")
+            for line in lines:
+                when, stream, tag, text = (*line.split(b" ", 3), b"", b"", b"")[:4]
+                name = stream.decode("ascii", "replace")
+                whole = self._text.pop(name, b"") + text
+                if tag == b"P":
+                    self._text[name] = whole
+                else:
+                    found.append((when.decode("ascii", "replace"), name, whole))
+        return found
+
+
+def timestamp(nanoseconds: int) -> str:
+    """A time since the epoch as RFC 3339 in UTC, with nine digits so that the texts sort like the times."""
+    seconds, rest = divmod(nanoseconds, 10**9)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{rest:09d}Z"
