@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compiles a profile with libseccomp (seccomp_init(3) and its neighbours; runtime-spec, "Seccomp").
+
+Loaded only when a program is not in the cache.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from pyoci._seccomp import ffi, lib
+from pyoci.errors import SeccompError, UnsupportedError
+from pyoci.seccomp import enosys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Context = Any  # cffi's scmp_filter_ctx
+
+_AT = "/linux/seccomp"
+_PLAIN_ACTIONS = (
+    "SCMP_ACT_KILL", "SCMP_ACT_KILL_PROCESS", "SCMP_ACT_KILL_THREAD", "SCMP_ACT_TRAP", "SCMP_ACT_ALLOW", "SCMP_ACT_LOG",
+)  # fmt: skip
+_ERRNO_ACTIONS = {"SCMP_ACT_ERRNO": lib.pyoci_act_errno, "SCMP_ACT_TRACE": lib.pyoci_act_trace}
+_OPERATORS = (
+    "SCMP_CMP_NE", "SCMP_CMP_LT", "SCMP_CMP_LE", "SCMP_CMP_EQ", "SCMP_CMP_GE", "SCMP_CMP_GT", "SCMP_CMP_MASKED_EQ",
+)  # fmt: skip
+# MAX_ERRNO, above which the kernel cuts; a tracer gets any 16 bits
+_LARGEST = {"SCMP_ACT_ERRNO": 4095, "SCMP_ACT_TRACE": 65535}
+_UNKNOWN = -1  # __NR_SCMP_ERROR
+_BINARY_TREE = 2
+_BINARY_TREE_FROM = 32  # rules; libseccomp up to 2.5.4 makes a wrong tree of none, and a short list gains nothing
+
+
+def compile(seccomp: dict[str, Any]) -> bytes:
+    """The BPF program. Raises SeccompError and UnsupportedError, with the JSON pointer of the fault."""
+    default = _action(seccomp["defaultAction"], seccomp.get("defaultErrnoRet"), f"{_AT}/defaultAction")
+    context = lib.seccomp_init(default)
+    if context == ffi.NULL:
+        raise SeccompError(f"{_AT}/defaultAction: refused by libseccomp")
+    try:
+        tokens = _add_architectures(context, seccomp.get("architectures") or [])
+        rules = seccomp.get("syscalls") or []
+        if sum(len(rule["names"]) for rule in rules) > _BINARY_TREE_FROM:
+            _checked(lib.seccomp_attr_set(context, lib.SCMP_FLTATR_CTL_OPTIMIZE, _BINARY_TREE), "optimize")
+        for index, rule in enumerate(rules):
+            _add_rule(context, rule, default, f"{_AT}/syscalls/{index}")
+        return _enosys_stub(seccomp, default, tokens) + _export(context)
+    finally:
+        lib.seccomp_release(context)
+
+
+def library() -> str:
+    """The file that compiled: the shared libseccomp, or the extension if that is linked into it."""
+    from pyoci import _seccomp
+
+    with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as maps:
+        for line in maps:
+            path = line.rstrip("\n").partition("/")
+            if "/libseccomp.so" in line:
+                return path[1] + path[2]
+    return str(_seccomp.__file__)
+
+
+def _action(name: str, errno_ret: int | None, pointer: str) -> int:
+    """libseccomp's number for an action. errnoRet goes with two of them only, and the specification wants an error
+    for the others.
+    """
+    if name == "SCMP_ACT_NOTIFY":
+        raise UnsupportedError(pointer, "not supported yet", name)
+    if name in _ERRNO_ACTIONS:
+        value = errno.EPERM if errno_ret is None else errno_ret
+        if not 0 <= value <= _LARGEST[name]:
+            raise SeccompError(f"{pointer}: errno {value} is not in 0 to {_LARGEST[name]}")
+        return int(_ERRNO_ACTIONS[name](value))
+    if name not in _PLAIN_ACTIONS:
+        raise SeccompError(f"{pointer}: {name} is not one of {', '.join((*_PLAIN_ACTIONS, *_ERRNO_ACTIONS))}")
+    if errno_ret is not None:
+        raise SeccompError(
+            f"{pointer}: {name} takes no errno, and {errno_ret} is given; only SCMP_ACT_ERRNO and SCMP_ACT_TRACE do"
+        )
+    return int(getattr(lib, name))
+
+
+def _add_architectures(context: Context, names: list[str]) -> list[int]:
+    """Adds the architectures besides the native one, and gives the tokens of all of them."""
+    tokens = [int(lib.seccomp_arch_native())]
+    for index, name in enumerate(names):
+        token = int(lib.seccomp_arch_resolve_name(name.removeprefix("SCMP_ARCH_").lower().encode()))
+        if not name.startswith("SCMP_ARCH_") or not token:
+            raise SeccompError(f"{_AT}/architectures/{index}: {name} is not known to libseccomp")
+        if token in tokens:
+            continue
+        _checked(lib.seccomp_arch_add(context, token), f"{_AT}/architectures/{index}: {name}")
+        tokens.append(token)
+    return tokens
+
+
+def _add_rule(context: Context, rule: dict[str, Any], default: int, pointer: str) -> None:
+    action = _action(rule["action"], rule.get("errnoRet"), f"{pointer}/action")
+    if action == default:
+        return  # says nothing new, and libseccomp takes that for an error
+    conditions = [_condition(arg, f"{pointer}/args/{index}") for index, arg in enumerate(rule.get("args") or [])]
+    chains = [conditions]
+    if len({condition["arg"] for condition in conditions}) < len(conditions):
+        # All conditions of an entry have to hold (CVE-2017-18367 was an "or" here). But libseccomp has no rule with
+        # two conditions on one argument; for those each condition becomes a rule of its own, as in runc and crun,
+        # and profiles are written for that.
+        chains = [[condition] for condition in conditions]
+    for name in rule["names"]:
+        number = lib.seccomp_syscall_resolve_name(name.encode())
+        if number == _UNKNOWN:
+            continue  # profiles name system calls of newer kernels and other machines
+        for chain in chains:
+            array = ffi.new("struct scmp_arg_cmp[]", chain)
+            result = lib.seccomp_rule_add_array(context, action, number, len(chain), array)
+            if result != -errno.EEXIST:  # the same rule twice does no harm
+                _checked(result, f"{pointer}: {name}")
+
+
+def _condition(arg: dict[str, Any], pointer: str) -> dict[str, int]:
+    if arg["op"] not in _OPERATORS:
+        raise SeccompError(f"{pointer}/op: {arg['op']} is not one of {', '.join(_OPERATORS)}")
+    values = {"index": arg["index"], "value": arg["value"], "valueTwo": arg.get("valueTwo", 0)}
+    for name, value in values.items():
+        if not 0 <= value < (6 if name == "index" else 2**64):
+            raise SeccompError(f"{pointer}/{name}: {value} is out of range")
+    return {
+        "arg": values["index"],
+        "op": getattr(lib, arg["op"]),
+        "datum_a": values["value"],
+        "datum_b": values["valueTwo"],
+    }
+
+
+def _enosys_stub(seccomp: dict[str, Any], default: int, tokens: list[int]) -> bytes:
+    """See enosys.py. A default that lets calls through, or says ENOSYS itself, has no need of it."""
+    refusal = lib.pyoci_act_errno(errno.ENOSYS)
+    if default == refusal or seccomp["defaultAction"] in ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG", "SCMP_ACT_TRACE"):
+        return b""
+    names = {name.encode() for rule in seccomp.get("syscalls") or [] for name in rule["names"]}
+    newest: dict[int, int] = {}
+    for token in tokens:
+        newest[token] = max((lib.seccomp_syscall_resolve_name_arch(token, name) for name in names), default=_UNKNOWN)
+    x32 = newest.pop(lib.SCMP_ARCH_X32, _UNKNOWN)
+    sections = [
+        enosys.Section(
+            token,
+            number,
+            x32 if token == lib.SCMP_ARCH_X86_64 else _UNKNOWN,
+            token == lib.SCMP_ARCH_X86_64,
+            token in (lib.SCMP_ARCH_S390, lib.SCMP_ARCH_S390X),
+        )
+        for token, number in newest.items()
+        if number > 0
+    ]
+    return enosys.stub(sections, refusal)
+
+
+def _export(context: Context) -> bytes:
+    handle = os.memfd_create("seccomp", os.MFD_CLOEXEC)
+    try:
+        _checked(lib.seccomp_export_bpf(context, handle), f"{_AT}: export")
+        size = os.fstat(handle).st_size
+        return os.pread(handle, size, 0)
+    finally:
+        os.close(handle)
+
+
+def _checked(result: int, what: str) -> None:
+    if result < 0:
+        raise SeccompError(f"{what}: libseccomp: {os.strerror(-result).lower()}")

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The cache of compiled programs: a directory of small files that only their owner may touch.
+
+A file is named by a hash of all that the program is made from but libseccomp itself. Which libseccomp that was
+stands in the file, as path, size, time and inode, so that a look-up needs one stat(2) and not the library.
+
+    pyoci seccomp 1 | BLAKE2b of the rest and the name | path size mtime inode of libseccomp | struct sock_filter[]
+"""
+
+from __future__ import annotations
+
+import os
+from stat import S_ISDIR, S_ISREG
+
+from pyoci import VERSION, jsontext
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+try:
+    from _blake2 import blake2b  # hashlib would load OpenSSL
+except ImportError:  # pragma: no cover - not CPython
+    from hashlib import blake2b
+
+_MAGIC = b"pyoci seccomp 1\n"
+_DIGEST = 32
+_INSTRUCTION = 8  # sizeof(struct sock_filter)
+_LARGEST = 4096 * _INSTRUCTION  # BPF_MAXINSNS
+_MOST_FILES = 256
+
+
+def name(seccomp: dict[str, Any]) -> str:
+    """The file name for a profile, compiled by this version for this machine."""
+    text = f"{VERSION}\n{os.uname().machine}\n{jsontext.dumps(seccomp)}"
+    return blake2b(text.encode(), digest_size=_DIGEST).hexdigest() + ".bpf"
+
+
+def load(directory: str, file: str) -> bytes | None:
+    """The program, or None if it is not there, damaged, from another libseccomp, or not to be trusted."""
+    try:
+        place = _open_directory(directory)
+        try:
+            content = _read(place, file)
+        finally:
+            os.close(place)
+    except OSError:
+        return None
+    head, digest, rest = content[: len(_MAGIC)], content[len(_MAGIC) :][:_DIGEST], content[len(_MAGIC) + _DIGEST :]
+    if head != _MAGIC or digest != _checksum(file, rest):
+        return None
+    library, _, bpf = rest.partition(b"\n")
+    if not bpf or len(bpf) % _INSTRUCTION or library != _identity(os.fsdecode(library).rpartition(" ")[0]):
+        return None
+    return bpf
+
+
+def save(directory: str, file: str, bpf: bytes, library: str) -> None:
+    """Keeps a program. A cache that cannot be written (a read-only /run, no root) is no error: it only saves time."""
+    identity = _identity(library)
+    if not identity:
+        return
+    rest = identity + b"\n" + bpf
+    try:
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+        place = _open_directory(directory)
+        try:
+            _make_room(place)
+            _write(place, file, _MAGIC + _checksum(file, rest) + rest)
+        finally:
+            os.close(place)
+    except OSError:
+        return
+
+
+def _open_directory(directory: str) -> int:
+    """Raises PermissionError for a directory that somebody else owns or may look into or write to."""
+    place = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    facts = os.fstat(place)
+    if not S_ISDIR(facts.st_mode) or facts.st_uid != os.geteuid() or facts.st_mode & 0o077:
+        os.close(place)
+        raise PermissionError
+    return place
+
+
+def _read(place: int, file: str) -> bytes:
+    handle = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=place)
+    try:
+        facts = os.fstat(handle)
+        if not S_ISREG(facts.st_mode) or facts.st_uid != os.geteuid() or facts.st_mode & 0o077:
+            raise PermissionError
+        return os.read(handle, _LARGEST + 8192)
+    finally:
+        os.close(handle)
+
+
+def _write(place: int, file: str, content: bytes) -> None:
+    """The file appears whole or not at all: it has no name until it is written, so that a kill leaves nothing."""
+    handle = os.open(".", os.O_WRONLY | os.O_TMPFILE, 0o600, dir_fd=place)
+    try:
+        os.write(handle, content)
+        try:
+            os.unlink(file, dir_fd=place)  # what is there was refused by load()
+        except FileNotFoundError:
+            pass
+        # Loses to another process that did the same meanwhile, which is as good.
+        os.link(f"/proc/self/fd/{handle}", file, dst_dir_fd=place, follow_symlinks=True)
+    finally:
+        os.close(handle)
+
+
+def _make_room(place: int) -> None:
+    """Empties a cache that has become large: profiles that are made up for each container would fill the memory."""
+    files = os.listdir(place)
+    if len(files) >= _MOST_FILES:
+        for file in files:
+            os.unlink(file, dir_fd=place)
+
+
+def _checksum(file: str, rest: bytes) -> bytes:
+    return blake2b(file.encode() + rest, digest_size=_DIGEST).digest()
+
+
+def _identity(library: str) -> bytes:
+    """One line that changes when the library does; empty if it is not there."""
+    try:
+        facts = os.stat(library)
+    except OSError:
+        return b""
+    return os.fsencode(f"{library} {facts.st_size}/{facts.st_mtime_ns}/{facts.st_ino}")
