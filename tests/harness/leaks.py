@@ -7,23 +7,12 @@ import os
 import signal
 from pathlib import Path
 
-from harness import host, inspection
-
-
-def reap() -> None:
-    """Collects the processes that ended: this process is the subreaper of every container."""
-    while True:
-        try:
-            pid, _ = os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
-            return
-        if pid == 0:
-            return
+from harness import host, inspection, reaper
 
 
 def processes(spare: set[int]) -> list[str]:
     """Descendants of this process that still run, apart from `spare`; they are ended, and named."""
-    reap()
+    reaper.collect()
     left = [pid for pid in inspection.descendants(os.getpid()) if pid not in spare and inspection.alive(pid)]
     names = []
     for pid in left:
@@ -34,11 +23,7 @@ def processes(spare: set[int]) -> list[str]:
             continue
         names.append(f"process {pid}: {command}")
     for pid in left:
-        try:
-            os.waitpid(pid, 0)
-        except ChildProcessError:
-            continue
-    reap()
+        reaper.wait_for_end(pid, 5)
     return names
 
 

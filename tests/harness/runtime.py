@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import select
 import shutil
 import signal
 import subprocess
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import bundle as bundles
-from harness import inspection, leaks
+from harness import inspection, leaks, reaper
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 COMMAND = Path(os.environ.get("RUNTIME") or REPOSITORY / "build/pyoci").absolute()
@@ -89,16 +88,17 @@ class Runtime:
         result = Result(argv, 0, self.tmp / f"call-{number}.out", self.tmp / f"call-{number}.err")
         with open(result.out_path, "wb") as out, open(result.err_path, "wb") as err:
             child = subprocess.Popen(argv, stdin=stdin, stdout=out, stderr=err, env=env, pass_fds=pass_fds, cwd=cwd)
+        reaper.CALLS.add(child.pid)
         return child, result
 
     def finish(self, child: subprocess.Popen[bytes], result: Result, timeout: float = TIMEOUT) -> Result:
         """Waits for a call; one that hangs is ended and fails the test."""
-        try:
-            result.code = child.wait(timeout)
-        except subprocess.TimeoutExpired:
+        code = reaper.wait_for_call(child, timeout)
+        if code is None:
             child.kill()
             child.wait()
-            raise AssertionError(f"the call did not end in {timeout} s: {result!r}") from None
+            raise AssertionError(f"the call did not end in {timeout} s: {result!r}")
+        result.code = code
         repr(result)  # keeps both texts
         return result
 
@@ -244,14 +244,8 @@ class Container:
 
     def wait(self, timeout: float = 5.0) -> int:
         """Waits for the end of the first process, as its subreaper; returns its status (negative: the signal)."""
-        descriptor = os.pidfd_open(self.pid)
-        try:
-            ended, _, _ = select.select([descriptor], [], [], timeout)
-        finally:
-            os.close(descriptor)
-        assert ended, f"process {self.pid} of {self.id} did not end in {timeout} s"
-        _, status = os.waitpid(self.pid, 0)
-        return os.waitstatus_to_exitcode(status)
+        assert reaper.wait_for_end(self.pid, timeout), f"process {self.pid} of {self.id} did not end in {timeout} s"
+        return os.waitstatus_to_exitcode(reaper.STATUS[self.pid])
 
     def wait_for(self, text: str, timeout: float = 5.0) -> None:
         """Waits until the container has printed `text`."""
@@ -263,6 +257,7 @@ def wait_until(condition: Any, what: str, timeout: float = 5.0) -> None:
     end = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < end, f"waited {timeout} s in vain for {what}"
+        reaper.collect()
         time.sleep(0.005)
 
 
@@ -270,9 +265,11 @@ def wait_until(condition: Any, what: str, timeout: float = 5.0) -> None:
 def stranger(seconds: int = 60) -> Any:
     """A host process that no container owns, for tests that must not harm it."""
     child = subprocess.Popen(["/bin/sleep", str(seconds)])
+    reaper.CALLS.add(child.pid)
     try:
         yield child
     finally:
         with contextlib.suppress(ProcessLookupError):
             child.send_signal(signal.SIGKILL)
         child.wait()
+        reaper.CALLS.discard(child.pid)

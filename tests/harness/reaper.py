@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The duty of a subreaper: containers become this process's children when `create` ends, as with conmon.
+
+A process that nobody collects holds up the end of a PID namespace that it was in, so each wait of the harness
+also collects. What was collected can be asked for by PID.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+import time
+from pathlib import Path
+
+CALLS: set[int] = set()  # PIDs that a Popen object waits for itself
+STATUS: dict[int, int] = {}  # what waitpid said of the others
+
+
+def collect() -> None:
+    """Takes the status of every child that ended, but for those of Popen objects."""
+    for name in Path("/proc/thread-self/children").read_text().split():
+        pid = int(name)
+        if pid in CALLS:
+            continue
+        try:
+            ended, status = os.waitpid(pid, os.WNOHANG)
+        except ChildProcessError:
+            continue
+        if ended:
+            STATUS[pid] = status
+
+
+def wait_for_end(pid: int, timeout: float) -> bool:
+    """Waits until a process has ended, and collects others meanwhile; False when the time is over."""
+    if pid in STATUS:
+        return True
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    end = time.monotonic() + timeout
+    try:
+        while not select.select([descriptor], [], [], 0.01)[0]:
+            collect()
+            if time.monotonic() > end:
+                return False
+    finally:
+        os.close(descriptor)
+    collect()
+    return True
+
+
+def wait_for_call(child: subprocess.Popen[bytes], timeout: float) -> int | None:
+    """The exit code of a call of our own, or None when the time is over."""
+    CALLS.add(child.pid)
+    if not wait_for_end(child.pid, timeout):
+        return None
+    CALLS.discard(child.pid)
+    return child.wait()

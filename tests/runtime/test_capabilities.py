@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The five capability sets are what the config says, for root and for another user."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from harness import inspection
+from harness.runtime import Runtime
+
+CHOWN, KILL, SETPCAP, NET_BIND_SERVICE, NET_RAW = 0, 5, 8, 10, 13
+SETS = {"bounding": "CapBnd", "effective": "CapEff", "permitted": "CapPrm", "inheritable": "CapInh", "ambient": "CapAmb"}
+
+
+def mask(*numbers: int) -> int:
+    return sum(1 << number for number in numbers)
+
+
+def sets_of(runtime: Runtime, capabilities: dict[str, list[str]] | None, uid: int = 0, **more: Any) -> dict[str, int]:
+    bundle = runtime.bundle().args("/bin/cat", "/proc/self/status")
+    bundle.process.update(more)
+    bundle.process["user"] = {"uid": uid, "gid": uid}
+    if capabilities is None:
+        del bundle.process["capabilities"]
+    else:
+        bundle.process["capabilities"] = capabilities
+    status = inspection.parse_status(runtime.output(bundle))
+    return {name: int(status[field], 16) for name, field in SETS.items()}
+
+
+@pytest.mark.parametrize("nnp", [True, False])
+def test_root(runtime: Runtime, nnp: bool) -> None:
+    names = ["CAP_CHOWN", "CAP_KILL"]
+    found = sets_of(runtime, {"bounding": names, "effective": names, "permitted": names}, noNewPrivileges=nnp)
+    expected = mask(CHOWN, KILL)
+    assert found == {"bounding": expected, "effective": expected, "permitted": expected, "inheritable": 0, "ambient": 0}
+
+
+def test_bounding_larger_than_permitted(runtime: Runtime) -> None:
+    """execve gives root the bounding set, unless no_new_privs holds it down (capabilities(7))."""
+    found = sets_of(runtime, {"bounding": ["CAP_CHOWN", "CAP_KILL"], "permitted": ["CAP_CHOWN"], "effective": ["CAP_CHOWN"]},
+                    uid=1000)
+    assert found["bounding"] == mask(CHOWN, KILL)
+    assert found["permitted"] == found["effective"] == 0
+
+
+def test_other_user_has_none(runtime: Runtime) -> None:
+    names = ["CAP_CHOWN", "CAP_KILL"]
+    found = sets_of(runtime, {"bounding": names, "effective": names, "permitted": names}, uid=1000)
+    assert found == {"bounding": mask(CHOWN, KILL), "effective": 0, "permitted": 0, "inheritable": 0, "ambient": 0}
+
+
+def test_other_user_with_ambient(runtime: Runtime) -> None:
+    names = ["CAP_NET_RAW"]
+    found = sets_of(runtime, dict.fromkeys(SETS, names), uid=1000)
+    assert found == dict.fromkeys(SETS, mask(NET_RAW))
+
+
+def test_root_with_all_five(runtime: Runtime) -> None:
+    names = ["CAP_NET_BIND_SERVICE", "CAP_KILL"]
+    found = sets_of(runtime, dict.fromkeys(SETS, names))
+    assert found == dict.fromkeys(SETS, mask(NET_BIND_SERVICE, KILL)) | {"ambient": found["ambient"]}
+
+
+def test_inheritable_alone(runtime: Runtime) -> None:
+    names = ["CAP_KILL"]
+    found = sets_of(runtime, {"bounding": names, "effective": names, "permitted": names, "inheritable": names})
+    assert found["inheritable"] == mask(KILL)
+
+
+def test_no_capabilities_object(runtime: Runtime) -> None:
+    """Absent means that nothing is asked for: an unprivileged user ends with none."""
+    found = sets_of(runtime, None, uid=1000)
+    assert found["effective"] == found["permitted"] == found["ambient"] == 0
+
+
+def test_empty_sets(runtime: Runtime) -> None:
+    assert sets_of(runtime, {}) == dict.fromkeys(SETS, 0)
+
+
+def test_user_is_set_without_setuid_capability(runtime: Runtime) -> None:
+    """The change of user happens before the capabilities are taken away."""
+    assert sets_of(runtime, {}, uid=1000) == dict.fromkeys(SETS, 0)
+
+
+def test_unknown_capability(runtime: Runtime) -> None:
+    bundle = runtime.bundle().args("/bin/true").capabilities("CAP_NONESUCH")
+    result = runtime.run(bundle)
+    assert result.code == 0 or "CAP_NONESUCH" in result.err, result
