@@ -117,7 +117,9 @@ def encode(document: dict[str, Any]) -> bytes:
     return json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
 
 
-def write_archive(out: IO[bytes], layer: IO[bytes], name: str, architecture: str, process: dict[str, Any]) -> None:
+def write_archive(
+    out: IO[bytes], layer: io.BufferedRandom, name: str, architecture: str, process: dict[str, Any]
+) -> None:
     """Writes the whole layout to `out`, its times all 0. The layer's own times are what `layer` holds."""
     layer.seek(0)
     layer_digest = "sha256:" + hashlib.file_digest(layer, "sha256").hexdigest()
