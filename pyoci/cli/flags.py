@@ -64,7 +64,7 @@ class Parsed:
 def parse(table: Table, args: list[str], verb: str, stop_after: int = -1) -> Parsed:
     """Parses ``args`` by ``table``.
 
-    verb: for messages. stop_after: how many words end the flags, so that what follows belongs to somebody else
+    verb: for messages; empty for the global flags. stop_after: how many words end the flags, so that what follows belongs to somebody else
     (1 for ``exec ID COMMAND...``); -1: flags and words may mix. ``--`` ends the flags too.
     ``--help`` and ``-h`` are known everywhere, as ``help``. Raises UsageError.
     """
@@ -87,7 +87,7 @@ def parse(table: Table, args: list[str], verb: str, stop_after: int = -1) -> Par
         for row, value in _split(rows, word, verb):
             if value is None:
                 if position == len(args):
-                    raise UsageError(f"{verb}: flag {_dashed(row[0].split()[0])} requires an argument")
+                    raise _fault(verb, f"flag {_dashed(row[0].split()[0])} requires an argument")
                 value = args[position]
                 position += 1
             name = row[0].split()[0]
@@ -102,9 +102,9 @@ def words(parsed: Parsed, verb: str, *names: str, optional: int = 0) -> list[str
     """
     count = len(parsed.words)
     if count > len(names):
-        raise UsageError(f"{verb}: unexpected argument {parsed.words[len(names)]!r}; try 'pyoci {verb} --help'")
+        raise _fault(verb, f"unexpected argument {parsed.words[len(names)]!r}", hint=True)
     if count < len(names) - optional:
-        raise UsageError(f"{verb}: {names[count]} is missing; try 'pyoci {verb} --help'")
+        raise _fault(verb, f"{names[count]} is missing", hint=True)
     return parsed.words
 
 
@@ -130,19 +130,25 @@ def _split(rows: dict[str, Row], word: str, verb: str) -> list[tuple[Row, str | 
         return found
     from pyoci.cli.help import near
 
-    raise UsageError(f"{verb}: unknown flag {word.partition('=')[0]}{near(name, rows)}; try 'pyoci {verb} --help'")
+    raise _fault(verb, f"unknown flag {word.partition('=')[0]}{near(name, rows)}", hint=True)
 
 
 def _checked(row: Row, name: str, value: str, verb: str) -> str:
     """The value as it is kept; raises UsageError if the row's kind does not allow it."""
     if row[1] == BOOL:
         if value.lower() not in _YES + _NO:
-            raise UsageError(f"{verb}: flag {_dashed(name)}: {value!r} is neither true nor false")
+            raise _fault(verb, f"flag {_dashed(name)}: {value!r} is neither true nor false")
         return "true" if value.lower() in _YES else "false"
     if row[1] == INT and not (value.isascii() and value.isdigit() and len(value) < 10):
-        raise UsageError(f"{verb}: flag {_dashed(name)}: {value!r} is not a decimal number")
+        raise _fault(verb, f"flag {_dashed(name)}: {value!r} is not a decimal number")
     return value
 
 
 def _dashed(name: str) -> str:
     return f"-{name}" if len(name) == 1 else f"--{name}"
+
+
+def _fault(verb: str, message: str, hint: bool = False) -> UsageError:
+    """The error to raise, with the verb before it, and behind it where to look."""
+    tail = f"; try '{' '.join(['pyoci', *verb.split()])} --help'" if hint else ""
+    return UsageError(f"{verb}: {message}{tail}" if verb else message + tail)

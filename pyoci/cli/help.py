@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def near(name: str, names: Iterable[str]) -> str:
     """A hint such as `` (did you mean --bundle?)``, or nothing when no name is close to the mistyped one."""
     best = min(((_distance(name, other), other) for other in names if len(other) > 1), default=(99, ""))
-    if best[0] > max(1, len(name) // 3):
+    if best[0] > min(3, max(1, len(name) // 2)):
         return ""
     return f" (did you mean --{best[1]}?)"
 

@@ -47,7 +47,7 @@ def main(argv: list[str]) -> int:
     log: Log | None = None
     debug = "--debug" in argv
     try:
-        parsed = flags.parse(TABLE, argv, "pyoci", stop_after=1)
+        parsed = flags.parse(TABLE, argv, "", stop_after=1)
         if parsed.flag("version"):
             from pyoci.cli import version
 

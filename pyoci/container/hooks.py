@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hooks that run in the runtime's namespaces: prestart, createRuntime, poststart and poststop (config.md, POSIX-platform Hooks).
+"""Hooks that run in the runtime's namespaces: prestart, createRuntime, poststart and poststop.
 
-Each hook is a process group of its own, gets exactly its own environment, and the state on standard input. It has
-no time limit unless its config gives one (the specification sets none); with one, the whole group is killed at its end.
-What it prints is kept up to a bound, for the error message. The runtime waits for the hook itself, never for what the
-hook left running; such a process loses the pipe that it printed to, and so redirects its output, as daemons do.
+The specification is config.md, "POSIX-platform Hooks". Each hook is a process group of its own, gets exactly its own
+environment, and the state on standard input. It has no time limit unless its config gives one (the specification sets
+none); with one, the whole group is killed at its end. What it prints is kept up to a bound, for the error message. The
+runtime waits for the hook itself, never for what the hook left running; such a process loses the pipe that it printed
+to, and so redirects its output, as daemons do.
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ def run(kind: str, hooks: list[dict[str, Any]], state: str, pointer: str, cwd: s
         _run_one(f"hook {kind} {hook['path']}", hook, state, f"{pointer}/{index}", cwd)
 
 
-def run_all(kind: str, hooks: list[dict[str, Any]], state: str, pointer: str, cwd: str | None = None) -> list[HookError]:
+def run_all(
+    kind: str, hooks: list[dict[str, Any]], state: str, pointer: str, cwd: str | None = None
+) -> list[HookError]:
     """Runs every hook, whatever becomes of the ones before it, as the specification wants for poststop.
 
     Takes what :func:`run` takes; gives the failures, for warnings.

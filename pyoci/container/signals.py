@@ -7,8 +7,8 @@ from pyoci.errors import UsageError
 
 # signal(7): the numbers of x86 and ARM, which x86_64 and aarch64 share (Alpha, MIPS and PARISC differ).
 _NAMES = (
-    "HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT STOP TSTP TTIN TTOU URG XCPU"
-    " XFSZ VTALRM PROF WINCH IO PWR SYS"
+    "HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT STOP TSTP TTIN TTOU URG"
+    " XCPU XFSZ VTALRM PROF WINCH IO PWR SYS"
 )
 NUMBERS = {name: number for number, name in enumerate(_NAMES.split(), 1)}
 NUMBERS["IOT"] = NUMBERS["ABRT"]

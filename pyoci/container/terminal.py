@@ -15,11 +15,10 @@ from pyoci.errors import LaunchError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import select
     from _socket import socket
     from collections.abc import Callable
     from types import FrameType
-
-    from typing_extensions import Buffer
 
 CONNECT_WAIT = 10  # seconds for a listener with a full backlog, and for init to get its descriptor through
 RECEIVE_WAIT = 10.0  # seconds for init to make the PTY and send its master
@@ -28,10 +27,13 @@ _CHUNK = 4096  # bytes: what poll(2) promises to a writer (PIPE_BUF), and a PTY'
 _SUN_PATH = 107  # bytes of a path in struct sockaddr_un, without NUL (unix(7))
 
 _WINCH = NUMBERS["WINCH"]
-# Not forwarded: the two that cannot be caught, what reports our own faults and children, and job control, which is ours.
-_KEPT = "KILL STOP CHLD PIPE URG TSTP TTIN TTOU ILL TRAP ABRT BUS FPE SEGV SYS STKFLT XFSZ XCPU".split()
+# Not forwarded: the two that cannot be caught, what reports our own faults and children, and job control: it is ours.
+_KEPT = [
+    NUMBERS[name]
+    for name in "KILL STOP CHLD PIPE URG TSTP TTIN TTOU ILL TRAP ABRT BUS FPE SEGV SYS STKFLT XFSZ XCPU".split()
+]
 FORWARDED = tuple(
-    number for number in range(1, SIGRTMAX + 1) if number not in [NUMBERS[name] for name in _KEPT] + [*range(32, SIGRTMIN)]
+    number for number in (*range(1, 32), *range(SIGRTMIN, SIGRTMAX + 1)) if number not in _KEPT
 )
 
 
@@ -186,8 +188,8 @@ def foreground(pidfd: int, pid: int, console: Console | None) -> int:
 
 def _loop(pidfd: int, signals: _Signals, relay: Relay | None, console: Console | None) -> None:
     """Until the process has ended."""
+    import _signal
     import select
-    import signal
 
     while True:
         poll = select.poll()
@@ -202,7 +204,7 @@ def _loop(pidfd: int, signals: _Signals, relay: Relay | None, console: Console |
                     console.resize()
                     continue
                 try:
-                    signal.pidfd_send_signal(pidfd, number)
+                    _signal.pidfd_send_signal(pidfd, number)
                 except ProcessLookupError:
                     pass  # it ended just now; the pidfd says so next
         if relay is not None:
@@ -224,13 +226,13 @@ class _Signals:
     __slots__ = ("_before", "_wakeup_before", "_write", "wakeup")
 
     def __init__(self) -> None:
-        import signal
+        import _signal
 
         self.wakeup, self._write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        self._wakeup_before = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+        self._wakeup_before = _signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
         self._before: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}
         for number in FORWARDED:
-            self._before[number] = signal.signal(number, _noted)
+            self._before[number] = _signal.signal(number, _noted)
 
     def take(self) -> bytes:
         """The numbers that came since the last call, a byte each."""
@@ -240,11 +242,11 @@ class _Signals:
             return b""
 
     def close(self) -> None:
-        import signal
+        import _signal
 
         for number, before in self._before.items():
-            signal.signal(number, signal.SIG_DFL if before is None else before)
-        signal.set_wakeup_fd(self._wakeup_before)
+            _signal.signal(number, _signal.SIG_DFL if before is None else before)
+        _signal.set_wakeup_fd(self._wakeup_before)
         os.close(self.wakeup)
         os.close(self._write)
 
@@ -269,11 +271,10 @@ class Relay:
         self._input = b""
         self._output = b""
 
-    def register(self, poll: object) -> None:
-        """Registers what the next step waits for with a poll object."""
+    def register(self, poll: select.poll) -> None:
+        """Registers what the next step waits for."""
         import select
 
-        assert isinstance(poll, type(select.poll()))
         master = (select.POLLOUT if self._input else 0) | (0 if self._output else select.POLLIN)
         if self._master >= 0:
             poll.register(self._master, master)
@@ -350,7 +351,7 @@ class Relay:
 
 
 def _end_of_file(master: int) -> bytes:
-    """What a terminal takes for the end of input: its VEOF character where it reads lines (termios(3)), else nothing."""
+    """What a terminal takes for the end of input: its VEOF character (termios(3)), if it reads lines."""
     import termios
 
     attributes = termios.tcgetattr(master)
@@ -358,15 +359,22 @@ def _end_of_file(master: int) -> bytes:
 
 
 def _raw(descriptor: int) -> list[object] | None:
-    """Makes a terminal raw; gives its settings as they were, or None when it is no terminal."""
+    """Makes a terminal raw (termios(3), cfmakeraw); gives its settings as they were, None when it is no terminal."""
     import termios
-    import tty
 
     try:
         settings = termios.tcgetattr(descriptor)
     except termios.error:
         return None
-    tty.setraw(descriptor, termios.TCSANOW)
+    iflag, oflag, cflag, lflag, ispeed, ospeed, characters = settings
+    iflag &= ~(termios.IGNBRK | termios.BRKINT | termios.PARMRK | termios.ISTRIP)
+    iflag &= ~(termios.INLCR | termios.IGNCR | termios.ICRNL | termios.IXON)
+    oflag &= ~termios.OPOST
+    cflag = cflag & ~(termios.CSIZE | termios.PARENB) | termios.CS8
+    lflag &= ~(termios.ECHO | termios.ECHONL | termios.ICANON | termios.ISIG | termios.IEXTEN)
+    characters = [*characters]
+    characters[termios.VMIN], characters[termios.VTIME] = 1, 0
+    termios.tcsetattr(descriptor, termios.TCSANOW, [iflag, oflag, cflag, lflag, ispeed, ospeed, characters])
     return settings
 
 

@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``pyoci create``: a container up to, and not including, its program."""
+
+from __future__ import annotations
+
+from pyoci.cli import flags, options
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyoci.cli.flags import Parsed, Table
+    from pyoci.cli.settings import Settings
+
+TABLE: Table = options.CREATE
+USAGE = "[flags] ID"
+
+
+def run(settings: Settings, parsed: Parsed) -> int:
+    """Creates the container."""
+    from pyoci.container.create import create
+
+    (container_id,) = flags.words(parsed, "create", "ID")
+    create(settings.root(), container_id, options.bundle(parsed), options.create_options(settings, parsed))
+    return 0

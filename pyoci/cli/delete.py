@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``pyoci delete``: what is left of a container, and with ``--force`` a living one too."""
+
+from __future__ import annotations
+
+from pyoci.cli import flags, options
+from pyoci.cli.flags import BOOL
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyoci.cli.flags import Parsed, Table
+    from pyoci.cli.settings import Settings
+
+TABLE: Table = (
+    ("force f", BOOL, "", "kill the container first if it lives; no error if there is none"),
+    ("regex r", BOOL, "", "ID is a regular expression: every container whose id it matches"),
+)
+USAGE = "[flags] ID"
+
+
+def run(settings: Settings, parsed: Parsed) -> int:
+    """Deletes the container, or each that matches."""
+    from pyoci.container.delete import delete
+
+    (container_id,) = flags.words(parsed, "delete", "ID")
+    root = settings.root()
+    if parsed.flag("regex"):
+        return options.each_match(root, container_id, lambda one: delete(root, one, parsed.flag("force")))
+    delete(root, container_id, parsed.flag("force"))
+    return 0

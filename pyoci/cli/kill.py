@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``pyoci kill``: a signal for the process of a container, or for all its processes."""
+
+from __future__ import annotations
+
+from pyoci.cli import flags, options
+from pyoci.cli.flags import BOOL
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyoci.cli.flags import Parsed, Table
+    from pyoci.cli.settings import Settings
+
+TABLE: Table = (
+    ("all a", BOOL, "", "send it to every process of the container's cgroup"),
+    ("regex r", BOOL, "", "ID is a regular expression: every container whose id it matches"),
+)
+USAGE = "[flags] ID [SIGNAL]"
+
+
+def run(settings: Settings, parsed: Parsed) -> int:
+    """Sends the signal."""
+    from pyoci.container.kill import kill
+    from pyoci.container.signals import number
+
+    container_id, *rest = flags.words(parsed, "kill", "ID", "SIGNAL", optional=1)
+    signum = number(rest[0] if rest else "TERM")
+    root = settings.root()
+    if parsed.flag("regex"):
+        return options.each_match(root, container_id, lambda one: kill(root, one, signum, parsed.flag("all")))
+    kill(root, container_id, signum, parsed.flag("all"))
+    return 0

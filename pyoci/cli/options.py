@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What several verbs share: the flags of ``create`` and ``run``, and what they become."""
+
+from __future__ import annotations
+
+import os
+
+from pyoci.cli.flags import BOOL, INT, TEXT
+from pyoci.errors import PyociError, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pyoci.cli.flags import Parsed, Table
+    from pyoci.cli.settings import Settings
+    from pyoci.container.create import CreateOptions
+    from pyoci.container.paths import Root
+
+CREATE: Table = (
+    ("bundle b", TEXT, "DIR", "the directory of the bundle (default: the current one)"),
+    ("config f", TEXT, "FILE", "the configuration, relative to the bundle (default: config.json)"),
+    ("console-socket", TEXT, "PATH", "an AF_UNIX socket that gets the master of the terminal"),
+    ("pid-file", TEXT, "FILE", "where to write the process id"),
+    ("pidfd-socket", TEXT, "PATH", "an AF_UNIX socket that gets a pidfd of the process"),
+    ("no-pivot", BOOL, "", "move the root and chroot instead of pivot_root, for a root on a ramdisk"),
+    ("no-new-keyring", BOOL, "", "leave the session keyring of the caller to the container"),
+    ("no-subreaper", BOOL, "", "accepted: nothing is made a subreaper"),
+    ("preserve-fds", INT, "N", "hand descriptors 3 to 3+N-1 to the process"),
+)
+
+
+def absolute(path: str) -> str:
+    """The path as it is now, before any chdir; empty stays empty."""
+    return os.path.abspath(path) if path else ""
+
+
+def preserved(parsed: Parsed) -> tuple[int, list[str]]:
+    """How many descriptors from 3 on go to the process, and what its environment says of them.
+
+    Sockets that a service manager passed to us (sd_listen_fds(3): LISTEN_PID names us) come on top of
+    ``--preserve-fds``; inside the container their owner is process 1.
+    """
+    count = parsed.number("preserve-fds")
+    listen = os.environ.get("LISTEN_FDS", "")
+    if os.environ.get("LISTEN_PID") != str(os.getpid()) or not (listen.isascii() and listen.isdigit()):
+        return count, []
+    extra = [f"LISTEN_FDS={int(listen)}", "LISTEN_PID=1"]
+    names = os.environ.get("LISTEN_FDNAMES")
+    if names is not None:
+        extra.append(f"LISTEN_FDNAMES={names}")
+    return count + int(listen), extra
+
+
+def create_options(settings: Settings, parsed: Parsed) -> CreateOptions:
+    """The options of ``create`` from its flags."""
+    from pyoci.container.create import CreateOptions
+
+    count, extra_env = preserved(parsed)
+    return CreateOptions(
+        config=parsed.text("config", "config.json"),
+        pid_file=absolute(parsed.text("pid-file")),
+        pidfd_socket=absolute(parsed.text("pidfd-socket")),
+        console_socket=absolute(parsed.text("console-socket")),
+        no_pivot=parsed.flag("no-pivot"),
+        no_new_keyring=parsed.flag("no-new-keyring"),
+        no_subreaper=parsed.flag("no-subreaper"),
+        preserve_fds=count,
+        cgroup_manager=settings.cgroup_manager,
+        extra_env=extra_env,
+    )
+
+
+def bundle(parsed: Parsed) -> str:
+    """The bundle's absolute path."""
+    return os.path.abspath(parsed.text("bundle") or ".")
+
+
+def each_match(root: Root, pattern: str, act: Callable[[str], object]) -> int:
+    """Does ``act`` for every container whose id the regular expression ``pattern`` matches anywhere.
+
+    A failure is told and does not keep the others from their turn. Gives the exit status. Raises UsageError.
+    """
+    import re
+
+    from pyoci.cli.output import warn
+
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise UsageError(f"{pattern!r} is no regular expression: {error}") from None
+    failed = False
+    for container_id in root.ids():
+        if expression.search(container_id):
+            try:
+                act(container_id)
+            except (PyociError, OSError) as error:
+                warn(str(error))
+                failed = True
+    return 1 if failed else 0
