@@ -67,8 +67,9 @@ enum plan_kind {
     PLAN_STDIO_OWNER,  /* num: uid: descriptors 0-2 that are not /dev/null become the user's */
     PLAN_KEYRING,      /* data: name of the new session keyring */
     PLAN_RLIMIT,       /* num: resource, soft, hard */
+    PLAN_ENVIRONMENT,  /* data: the process's environment, a list */
     PLAN_HOME,         /* num: uid. Sets HOME from the container's passwd if the environment lacks it */
-    PLAN_PROGRAM,      /* data: argv; more: environment. Resolves argv[0] now, so that create reports it */
+    PLAN_PROGRAM,      /* data: argv. Resolves argv[0] now, so that create reports it */
     PLAN_CWD,          /* path; num: 1 to leave a refusal to the next PLAN_CWD (after the user is set) */
     PLAN_BOUNDING,     /* num: mask of capabilities to keep */
     PLAN_USER,         /* data: list of decimal groups; num: uid, gid, umask or -1, 1 to keep the groups */

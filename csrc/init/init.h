@@ -70,7 +70,7 @@ typedef int operation(struct init *init, const struct plan_op *op);
 operation op_setns, op_unshare, op_time_offsets, op_clone, op_sync, op_become_root, op_setsid, op_loopback;
 operation op_propagation, op_rootfs, op_open_tree, op_bind, op_mount, op_set_attr, op_pivot_root;
 operation op_mknod, op_symlink, op_mkdir, op_mask, op_readonly, op_proc_write, op_hostname, op_domainname;
-operation op_hook, op_console, op_stdio_owner, op_keyring, op_rlimit, op_home, op_program, op_cwd;
+operation op_hook, op_console, op_stdio_owner, op_keyring, op_rlimit, op_environment, op_home, op_program, op_cwd;
 operation op_bounding, op_user, op_created, op_scheduler, op_ioprio, op_personality, op_no_new_privs;
 operation op_seccomp, op_caps, op_exec;
 

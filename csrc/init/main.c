@@ -46,6 +46,7 @@ static operation *const operations[PLAN_KINDS] = {
     [PLAN_STDIO_OWNER] = op_stdio_owner,
     [PLAN_KEYRING] = op_keyring,
     [PLAN_RLIMIT] = op_rlimit,
+    [PLAN_ENVIRONMENT] = op_environment,
     [PLAN_HOME] = op_home,
     [PLAN_PROGRAM] = op_program,
     [PLAN_CWD] = op_cwd,

@@ -25,6 +25,8 @@ int unshare(int flags);
 int op_setns(struct init *init, const struct plan_op *op) {
     if (setns((int)op->num[0], (int)op->num[1]) < 0)
         return fail(init, "setns", text(init, op, PLAN_PATH));
+    if (op->num[1] & CLONE_NEWNS) /* its root is this process's now (setns(2)) */
+        init->root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
     return 0;
 }
 

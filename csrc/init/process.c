@@ -68,13 +68,16 @@ static const char *search(struct init *init, const char *name, int *error) {
     return NULL;
 }
 
+int op_environment(struct init *init, const struct plan_op *op) {
+    init->env = list_array(text(init, op, PLAN_DATA), 1);
+    return init->env ? 0 : fail(init, "malloc", "");
+}
+
 /* Relative names are looked for from the process's own working directory, so PLAN_CWD comes first. The user's own
  * permissions are judged by execve. */
 int op_program(struct init *init, const struct plan_op *op) {
     init->argv = list_array(text(init, op, PLAN_DATA), 0);
-    if (!init->env)
-        init->env = list_array(text(init, op, PLAN_MORE), 1);
-    if (!init->argv || !init->env)
+    if (!init->argv)
         return fail(init, "malloc", "");
     const char *name = init->argv[0];
     int error = 0;
@@ -135,7 +138,7 @@ int op_home(struct init *init, const struct plan_op *op) {
     char **end = init->env;
     while (*end)
         end++;
-    *end = entry; /* op_program left room for one more */
+    *end = entry; /* op_environment left room for one more */
     return 0;
 }
 

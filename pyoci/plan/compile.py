@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The launch plan of a container, and of a process that joins one: the order of everything init does."""
+
+from __future__ import annotations
+
+import os
+
+from pyoci.native import lib
+from pyoci.plan import devices, ops, process
+from pyoci.plan.facts import Layout
+from pyoci.plan.mounts import MS_PRIVATE, MS_SHARED, MS_SLAVE, MS_UNBINDABLE, RDONLY, Mounts
+from pyoci.plan.namespaces import NEWNET, NEWPID, NEWUSER, TYPES, Namespaces
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyoci.plan.facts import Facts
+
+PROPAGATIONS = {"shared": MS_SHARED, "slave": MS_SLAVE, "private": MS_PRIVATE, "unbindable": MS_UNBINDABLE}
+
+
+class LaunchPlan:
+    """Operations, the namespaces to open beforehand, and where init finds its descriptors."""
+
+    __slots__ = ("layout", "namespaces", "operations")
+
+    def __init__(self, operations: list[ops.Op], namespaces: Namespaces | None, layout: Layout) -> None:
+        self.operations = operations
+        self.namespaces = namespaces
+        self.layout = layout
+
+
+def create_plan(config: dict[str, Any], facts: Facts) -> LaunchPlan:
+    """The plan of ``create``. Raises SpecError."""
+    namespaces = Namespaces(config)
+    layout = Layout(facts.preserve_fds)
+    in_user_namespace = namespaces.private(NEWUSER)
+    body = config["process"]
+    mounts = Mounts(facts, sources_first=in_user_namespace)
+    for index, mount in enumerate(config.get("mounts") or ()):
+        mounts.add(mount, f"/mounts/{index}")
+    nodes = devices.operations(config, mounts, by_bind=in_user_namespace)
+    steps: list[ops.Op] = [ops.SetSid()]
+    if facts.keyring:
+        steps.append(ops.Keyring(data=facts.keyring))
+    steps += namespaces.operations(layout.first)
+    steps += mounts.sources
+    if namespaces.new & NEWUSER:
+        steps.append(ops.BecomeRoot(clear_groups=True))
+    if namespaces.new & NEWNET:
+        steps.append(ops.Loopback())
+    steps += _root(config, facts)
+    steps += mounts.steps
+    steps += nodes
+    steps += _names(config)
+    steps.append(ops.Sync(lib.SYNC_MOUNTED))
+    steps += _hooks(config, "createContainer")
+    steps.append(ops.PivotRoot(facts.no_pivot))
+    steps += _sysctl(config)
+    steps += process.terminal(body, facts, layout.console, bind=True)
+    steps.append(ops.MkDir("/process/cwd", body["cwd"]))
+    steps += _closing(config, mounts)
+    steps += process.limits(body)
+    personality = (config.get("linux") or {}).get("personality")
+    if personality:
+        number = process.PERSONALITIES[personality["domain"]]
+        steps.append(ops.Personality("/linux/personality", num=(number,)))
+    steps += process.identity(body, facts)
+    steps.append(ops.Created())
+    steps += _hooks(config, "startContainer")
+    steps += process.privileges(body, facts)
+    return LaunchPlan(steps, namespaces, layout)
+
+
+def exec_plan(body: dict[str, Any], types: list[str], facts: Facts) -> LaunchPlan:
+    """The plan of ``exec``: ``body`` is the process, ``types`` the container's own namespaces, which are entered
+    through the pidfd of its init in one setns (setns(2)).
+
+    All are entered before the PID namespace has its new member: whoever watches it from inside never sees a process
+    whose root, descriptors or program are the host's (CVE-2016-9962).
+    """
+    layout = Layout(facts.preserve_fds)
+    flags = 0
+    for kind in types:
+        flags |= TYPES[kind][0]
+    steps: list[ops.Op] = [ops.SetNs(layout.first, flags, "container")]
+    if flags & NEWUSER:
+        steps.append(ops.BecomeRoot(clear_groups=False))
+    if flags & NEWPID:
+        steps.append(ops.Clone())
+    steps.append(ops.SetSid())
+    if facts.keyring:
+        steps.append(ops.Keyring(data=facts.keyring))
+    steps += process.terminal(body, facts, layout.console, bind=False)
+    steps += process.limits(body)
+    steps += process.identity(body, facts)
+    steps += process.privileges(body, facts)
+    return LaunchPlan(steps, None, layout)
+
+
+def _root(config: dict[str, Any], facts: Facts) -> list[ops.Op]:
+    """Nothing that is mounted from here on may reach the host, unless the config asks for it."""
+    wish = (config.get("linux") or {}).get("rootfsPropagation") or "rslave"
+    recursive = wish.startswith("r")
+    propagation = PROPAGATIONS[wish[1:] if recursive else wish]
+    steps: list[ops.Op] = []
+    if propagation != MS_SHARED:
+        before = MS_PRIVATE if propagation == MS_UNBINDABLE else propagation
+        steps.append(ops.Propagation("/", before, True, "/linux/rootfsPropagation"))
+    root = facts.host_path(config["root"]["path"])
+    steps.append(ops.Rootfs(os.path.normpath(root), parent_private=propagation == MS_SHARED))
+    if propagation in (MS_SHARED, MS_UNBINDABLE):
+        steps.append(ops.SetAttr("/", (0, lib.PLAN_MOUNT_RECURSIVE_PROPAGATION if recursive else 0, 0, 0, propagation)))
+    return steps
+
+
+def _names(config: dict[str, Any]) -> list[ops.Op]:
+    steps: list[ops.Op] = []
+    if config.get("hostname"):
+        steps.append(ops.HostName("/hostname", data=config["hostname"]))
+    if config.get("domainname"):
+        steps.append(ops.DomainName("/domainname", data=config["domainname"]))
+    return steps
+
+
+def _sysctl(config: dict[str, Any]) -> list[ops.Op]:
+    settings = (config.get("linux") or {}).get("sysctl") or {}
+    return [
+        ops.ProcWrite(f"/linux/sysctl/{_escaped(key)}", "sys/" + key.replace(".", "/"), value)
+        for key, value in settings.items()
+    ]
+
+
+def _closing(config: dict[str, Any], mounts: Mounts) -> list[ops.Op]:
+    """What hides and locks; after it nothing is made in the root any more."""
+    linux = config.get("linux") or {}
+    steps = list(mounts.last)
+    steps += [ops.ReadOnly(f"/linux/readonlyPaths/{i}", path) for i, path in enumerate(linux.get("readonlyPaths") or ())]
+    steps += [ops.Mask(f"/linux/maskedPaths/{i}", path) for i, path in enumerate(linux.get("maskedPaths") or ())]
+    if config["root"].get("readonly"):
+        steps.append(ops.SetAttr("/", (0, 0, RDONLY, 0, 0), "/root/readonly"))
+    return steps
+
+
+def _hooks(config: dict[str, Any], kind: str) -> list[ops.Op]:
+    hooks = (config.get("hooks") or {}).get(kind) or ()
+    return [
+        ops.Hook(
+            hook["path"],
+            list(hook.get("args") or (hook["path"],)),
+            list(hook.get("env") or ()),
+            1000 * (hook.get("timeout") or 0),
+            f"/hooks/{kind}/{index}",
+        )
+        for index, hook in enumerate(hooks)
+    ]
+
+
+def _escaped(key: str) -> str:
+    """A reference token of a JSON pointer (RFC 6901)."""
+    return key.replace("~", "~0").replace("/", "~1")

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a plan must know of the host, gathered by container/ beforehand, so that compiling it has no effect."""
+
+from __future__ import annotations
+
+import os
+
+
+class Facts:
+    """The host's side of a plan.
+
+    bundle: absolute path; preserve_fds; cgroup_unified: the host has cgroup v2 only; cgroup_namespace: the container
+    has one of its own; cgroup_directories: (names of a hierarchy, directory of the container in it) for each;
+    seccomp: the compiled filter and its flags, or None; new_keyring: the name of the session keyring, "" for none;
+    no_pivot, detached terminal: the caller's flags; extra_env: LISTEN_FDS and the like.
+    """
+
+    __slots__ = (
+        "bundle",
+        "cgroup_directories",
+        "cgroup_namespace",
+        "cgroup_unified",
+        "console",
+        "extra_env",
+        "keyring",
+        "no_pivot",
+        "preserve_fds",
+        "seccomp",
+    )
+
+    def __init__(self, bundle: str = "/") -> None:
+        self.bundle = bundle
+        self.preserve_fds = 0
+        self.cgroup_unified = False
+        self.cgroup_namespace = False
+        self.cgroup_directories: list[tuple[tuple[str, ...], str]] = []
+        self.seccomp: tuple[bytes, int] | None = None
+        self.keyring = ""
+        self.no_pivot = False
+        self.console = False
+        self.extra_env: list[str] = []
+
+    def host_path(self, path: str) -> str:
+        """A path of the host; relative ones count from the bundle (config.md, "Mounts", source)."""
+        return path if path.startswith("/") else os.path.join(self.bundle, path)
+
+
+class Layout:
+    """The numbers of init's descriptors: after 0-2 and the preserved ones (struct plan_fds)."""
+
+    __slots__ = ("console", "first", "plan", "preserve", "start", "sync")
+
+    def __init__(self, preserve: int) -> None:
+        base = 3 + preserve
+        self.preserve = preserve
+        self.plan, self.sync, self.start, self.console, self.first = base, base + 1, base + 2, base + 3, base + 4

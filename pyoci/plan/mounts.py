@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``mounts`` of config.json as operations (runtime-spec, config.md "Mounts"; mount_setattr(2), fsconfig(2))."""
+
+from __future__ import annotations
+
+from pyoci.errors import SpecError
+from pyoci.native import lib
+from pyoci.plan import ops
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from pyoci.plan.facts import Facts
+
+RDONLY, NOSUID, NODEV, NOEXEC = 0x1, 0x2, 0x4, 0x8
+ATIME, NOATIME, STRICTATIME, NODIRATIME, NOSYMFOLLOW = 0x70, 0x10, 0x20, 0x80, 0x200000
+MS_UNBINDABLE, MS_PRIVATE, MS_SLAVE, MS_SHARED = 1 << 17, 1 << 18, 1 << 19, 1 << 20
+
+# option → (attributes to set, attributes to clear); "r" before a name makes it recursive.
+ATTRIBUTES: dict[str, tuple[int, int]] = {
+    "ro": (RDONLY, 0),
+    "rw": (0, RDONLY),
+    "nosuid": (NOSUID, 0),
+    "suid": (0, NOSUID),
+    "nodev": (NODEV, 0),
+    "dev": (0, NODEV),
+    "noexec": (NOEXEC, 0),
+    "exec": (0, NOEXEC),
+    "noatime": (NOATIME, 0),
+    "atime": (0, ATIME),
+    "strictatime": (STRICTATIME, 0),
+    "nostrictatime": (0, ATIME),
+    "relatime": (0, ATIME),
+    "norelatime": (STRICTATIME, 0),
+    "nodiratime": (NODIRATIME, 0),
+    "diratime": (0, NODIRATIME),
+    "nosymfollow": (NOSYMFOLLOW, 0),
+    "symfollow": (0, NOSYMFOLLOW),
+}
+RECURSIVE = {"r" + name: bits for name, bits in ATTRIBUTES.items()}
+PROPAGATION = {"unbindable": MS_UNBINDABLE, "private": MS_PRIVATE, "slave": MS_SLAVE, "shared": MS_SHARED}
+SUPERBLOCK = frozenset(("async", "dirsync", "lazytime", "mand", "nolazytime", "nomand", "sync"))
+IGNORED = frozenset(("defaults", "silent", "loud", "iversion", "noiversion"))
+OPTION_NAMES = sorted(
+    {"bind", "rbind", "remount", *ATTRIBUTES, *RECURSIVE, *PROPAGATION, *("r" + name for name in PROPAGATION)}
+    | SUPERBLOCK
+    | IGNORED
+)
+
+# The files that lxcfs gives a container on top of its /proc (runc's and crun's list).
+ON_PROC = frozenset(
+    "/proc/" + name
+    for name in (
+        *("cpuinfo", "diskstats", "loadavg", "meminfo", "slabinfo", "stat", "swaps", "uptime"),
+        *("net/dev", "sys/kernel/ns_last_pid", "sys/crypto/fips_enabled"),
+    )
+)
+
+
+class Options:
+    """The options of one mount, sorted by what they are for."""
+
+    __slots__ = ("attr", "recursive_attr", "propagation", "propagation_recursive", "data", "bind", "recursive", "remount")
+
+    def __init__(self, options: Sequence[str], fs_type: str) -> None:
+        self.attr = (0, 0)
+        self.recursive_attr = (0, 0)
+        self.propagation = 0
+        self.propagation_recursive = False
+        self.data: list[str] = []
+        self.bind = fs_type in ("bind", "rbind")
+        self.recursive = fs_type == "rbind"
+        self.remount = False
+        for option in options:
+            self._take(option)
+
+    def _take(self, option: str) -> None:
+        if option in ATTRIBUTES:
+            self.attr = _merged(self.attr, ATTRIBUTES[option])
+        elif option in RECURSIVE:
+            self.recursive_attr = _merged(self.recursive_attr, RECURSIVE[option])
+        elif option in ("bind", "rbind"):
+            self.bind, self.recursive = True, option == "rbind"
+        elif option in PROPAGATION:
+            self.propagation, self.propagation_recursive = PROPAGATION[option], False
+        elif option[:1] == "r" and option[1:] in PROPAGATION:
+            self.propagation, self.propagation_recursive = PROPAGATION[option[1:]], True
+        elif option == "remount":
+            self.remount = True
+        elif option not in IGNORED and option:
+            self.data.append(option)
+
+    def flags(self) -> int:
+        """enum plan_mount_flag for the propagation."""
+        return lib.PLAN_MOUNT_RECURSIVE_PROPAGATION if self.propagation_recursive else 0
+
+
+def _merged(old: tuple[int, int], new: tuple[int, int]) -> tuple[int, int]:
+    """Later options win, bit by bit."""
+    set_, clear = new
+    if set_ & ATIME or clear & ATIME:
+        old = (old[0] & ~ATIME, old[1] & ~ATIME)
+    return (old[0] & ~clear) | set_, (old[1] & ~set_) | clear
+
+
+class Mounts:
+    """The operations of all mounts: ``sources`` open the host's trees, ``steps`` mount, ``last`` come when nothing
+    more is to be made in the root (a read-only tmpfs would refuse it)."""
+
+    __slots__ = ("sources", "steps", "last", "_facts", "_apart", "_slot")
+
+    def __init__(self, facts: Facts, sources_first: bool) -> None:
+        self.sources: list[ops.Op] = []
+        self.steps: list[ops.Op] = []
+        self.last: list[ops.Op] = []
+        self._facts = facts
+        self._apart = sources_first
+        self._slot = 0
+
+    def add(self, mount: dict[str, Any], where: str) -> None:
+        """The operations of one entry of ``mounts``. Raises SpecError."""
+        target = _target(mount["destination"])
+        fs_type = mount.get("type") or ""
+        options = Options(mount.get("options") or (), fs_type)
+        if options.remount:
+            self.steps.append(ops.SetAttr(target, _num(options, 0), where))
+        elif options.bind:
+            self._bind(mount, target, options, where)
+        elif fs_type in ("cgroup", "cgroup2"):
+            self._cgroup(target, options, where)
+        elif fs_type:
+            self._file_system(mount, target, fs_type, options, where)
+        else:
+            raise SpecError(f"{where}/type", f"mount {target} has neither a type nor the option bind or rbind")
+
+    def bind(self, source: str, target: str, recursive: bool, where: str, flags: int = 0, num: Sequence[int] = ()) -> None:
+        """A bind mount; ``num``: attributes to set, to clear, propagation."""
+        if self._slot >= lib.PLAN_SLOTS_MAX:
+            raise SpecError(where, f"more than {lib.PLAN_SLOTS_MAX} bind mounts")
+        opened = ops.OpenTree(source, self._slot, recursive, where=where)
+        (self.sources if self._apart else self.steps).append(opened)
+        self.steps.append(ops.Bind(target, (self._slot, flags, *num), where))
+        self._slot += 1
+
+    def _bind(self, mount: dict[str, Any], target: str, options: Options, where: str) -> None:
+        source = mount.get("source")
+        if not source:
+            raise SpecError(f"{where}/source", f"bind mount {target} has no source")
+        flags = options.flags()
+        if target in ON_PROC:
+            flags |= lib.PLAN_MOUNT_ON_PROC
+        elif target == "/proc":
+            flags |= lib.PLAN_MOUNT_PROC_SOURCE | lib.PLAN_MOUNT_NO_SYMLINKS
+        attr = (*options.attr, options.propagation)
+        self.bind(self._facts.host_path(source), target, options.recursive, where, flags, attr)
+        self._recursive(target, options, where)
+
+    def _recursive(self, target: str, options: Options, where: str) -> None:
+        if options.recursive_attr != (0, 0):
+            num = (0, lib.PLAN_MOUNT_RECURSIVE_ATTR, *options.recursive_attr, 0)
+            self.steps.append(ops.SetAttr(target, num, where))
+
+    def _file_system(self, mount: dict[str, Any], target: str, fs_type: str, options: Options, where: str) -> None:
+        flags = options.flags()
+        data = list(options.data)
+        if fs_type in ("proc", "sysfs"):
+            flags |= lib.PLAN_MOUNT_NO_SYMLINKS
+        if fs_type == "tmpfs":
+            if not any(option.startswith("mode=") for option in data):
+                flags |= lib.PLAN_MOUNT_KEEP_MODE
+            self._late_readonly(target, options, where)
+        source = mount.get("source") or fs_type
+        num = _num(options, flags)
+        self.steps.append(ops.Mount(target, fs_type, [f"source={source}", *_split(data)], num, where))
+        self._recursive(target, options, where)
+
+    def _late_readonly(self, target: str, options: Options, where: str) -> None:
+        if options.attr[0] & RDONLY:
+            options.attr = (options.attr[0] & ~RDONLY, options.attr[1])
+            self.last.append(ops.SetAttr(target, (0, 0, RDONLY, 0, 0), where))
+
+    def _cgroup(self, target: str, options: Options, where: str) -> None:
+        """cgroup2 of its own with a cgroup namespace, else the container's directory of the host's; v1 the same
+        for each hierarchy, on a tmpfs."""
+        facts = self._facts
+        num = _num(options, options.flags())
+        if facts.cgroup_unified:
+            if facts.cgroup_namespace:
+                self.steps.append(ops.Mount(target, "cgroup2", ["source=cgroup2"], num, where))
+            else:
+                self.bind(facts.cgroup_directories[0][1], target, True, where, options.flags(), num[2:])
+            return
+        self._late_readonly(target, options, where)
+        top = _num(options, 0)
+        self.steps.append(ops.Mount(target, "tmpfs", ["source=tmpfs", "mode=755"], top, where))
+        for names, directory in facts.cgroup_directories:
+            place = f"{target}/{','.join(name.removeprefix('name=') for name in names)}"
+            if facts.cgroup_namespace:
+                chosen = ["none", *names] if names[0].startswith("name=") else list(names)
+                self.steps.append(ops.Mount(place, "cgroup", ["source=cgroup", *chosen], num, where))
+            else:
+                self.bind(directory, place, True, where, 0, num[2:])
+            if len(names) > 1:
+                whole = ",".join(names)
+                self.steps += [ops.Symlink(where, f"{target}/{name}", whole) for name in names]
+
+
+def _num(options: Options, flags: int) -> tuple[int, int, int, int, int]:
+    return (0, flags, options.attr[0], options.attr[1], options.propagation)
+
+
+def _split(data: list[str]) -> list[str]:
+    """An option may hold several, with commas, as in mount(8)."""
+    return [part for option in data for part in option.split(",") if part]
+
+
+def _target(destination: str) -> str:
+    """Absolute and without . and trailing slashes; a relative destination counts from the root (config.md)."""
+    parts = [part for part in destination.split("/") if part not in ("", ".")]
+    return "/" + "/".join(parts)
