@@ -25,7 +25,7 @@ PIP := $(RUN) -m pip --quiet --disable-pip-version-check --no-input
 REQUIREMENTS := packaging/requirements.txt packaging/requirements-dev.txt
 
 SOURCES := $(shell find pyoci csrc schema -type f -not -name '*.pyc') setup.py pyproject.toml
-PY_SOURCES := pyoci setup.py $(wildcard schema/*.py csrc/native/*.py)
+PY_SOURCES := setup.py $(wildcard schema/*.py csrc/native/*.py)
 C_SOURCES := $(wildcard csrc/*.h csrc/*/*.h csrc/*/*.c tests/*/*.c bundles/*.c bundles/*/*.c)
 INIT_SOURCES := $(wildcard csrc/init/*.c)
 STRICT := -std=gnu11 -D_GNU_SOURCE -O2 -Wall -Wextra -Werror
@@ -60,8 +60,9 @@ $(VENV)/.stamp: $(REQUIREMENTS)
 
 # --- building -------------------------------------------------------------------------------------------------------
 
-# What was asked for last time: another choice builds again.
-CHOICE := $(CC) $(MUSL_CC) $(PYOCI_LAUNCHER)
+# What was asked for last time, and of which commit: another choice builds again.
+export PYOCI_COMMIT := $(shell git --no-optional-locks describe --always --dirty --abbrev=12 --exclude='*' 2>/dev/null)
+CHOICE := $(CC) $(MUSL_CC) $(PYOCI_LAUNCHER) $(PYOCI_COMMIT)
 ifneq ($(CHOICE),$(file <$(B)/.choice))
 $(B)/.built: FORCE
 endif
@@ -132,8 +133,9 @@ check-ruff: $(VENV)/.stamp ## ruff: lint and format of all Python
 	@$(VENV)/bin/ruff check -q --cache-dir $(B)/ruff .
 	@$(VENV)/bin/ruff format -q --check --cache-dir $(B)/ruff .
 
-check-mypy: $(VENV)/.stamp ## mypy --strict
-	@$(VENV)/bin/mypy --no-error-summary $(PY_SOURCES)
+# The package as it was built: with what is generated.
+check-mypy: $(B)/.built ## mypy --strict
+	@$(VENV)/bin/mypy --no-error-summary $(B)/lib/pyoci $(PY_SOURCES) | sed 's,^$(B)/lib/,,'
 
 check-c: $(VENV)/.stamp ## C and assembly with all warnings as errors
 	@$(CC) $(STRICT) -fsyntax-only -Icsrc -Icsrc/native $(wildcard csrc/native/*.c csrc/init/*.c)

@@ -7,7 +7,8 @@
     pause        assembly, the sandbox's only process (pyoci/libexec)
     pyoci        the launcher that embeds CPython; a script where CPython cannot be embedded
 
-Environment: CC (gcc), MUSL_CC (musl-gcc if it is there, else CC), PYOCI_LAUNCHER=script to have the script.
+Environment: CC (gcc), MUSL_CC (musl-gcc if it is there, else CC), PYOCI_LAUNCHER=script to have the script,
+PYOCI_COMMIT for --version (make asks git).
 """
 
 from __future__ import annotations
@@ -61,16 +62,17 @@ class BuildPackage(build_py):
         self.remove_vanished()
         super().run()
         self.compile_schemas()
+        self.write_commit()
 
     def remove_vanished(self) -> None:
         """Takes out modules whose source is gone, so that an incremental build equals a fresh one."""
         package = os.path.join(self.build_lib, "pyoci")
-        generated = os.path.join(package, "spec", "checks.py")
+        generated = [os.path.join(package, "spec", "checks.py"), os.path.join(package, "_commit.py")]
         for directory, _, names in os.walk(package):
             source = os.path.join("pyoci", os.path.relpath(directory, package))
             for name in names:
                 path = os.path.join(directory, name)
-                if name.endswith(".py") and path != generated and not os.path.exists(os.path.join(source, name)):
+                if name.endswith(".py") and path not in generated and not os.path.exists(os.path.join(source, name)):
                     os.unlink(path)
 
     def compile_schemas(self) -> None:
@@ -83,6 +85,16 @@ class BuildPackage(build_py):
         os.makedirs(data, exist_ok=True)
         for path in schemas:
             self.copy_file(path, os.path.join(data, os.path.basename(path)))
+
+    def write_commit(self) -> None:
+        """Writes pyoci/_commit.py, for --version, if the commit is known."""
+        commit = os.environ.get("PYOCI_COMMIT", "")
+        path = os.path.join(self.build_lib, "pyoci", "_commit.py")
+        if commit:
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(f"COMMIT = {commit!r}\n")
+        elif os.path.exists(path):
+            os.unlink(path)
 
 
 class BuildPrograms(Command):
