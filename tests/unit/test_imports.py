@@ -43,6 +43,7 @@ def imported_by(code: str, *arguments: str) -> set[str]:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    assert "internal error" not in done.stderr
     return set(done.stdout.splitlines()[-1].removeprefix("modules:").split())
 
 
