@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checks a document: its schema, then what is not built yet, then the rules that a schema cannot say.
+
+The schema's checks are Python code that the build generates from ``schema/`` (pyoci/spec/checks.py). Only after a
+failed one jsonschema is imported, if it is there, to name the further faults in the same line.
+"""
+
+from __future__ import annotations
+
+from pyoci.errors import PyociError, SpecError, UnsupportedError
+from pyoci.spec import rules, supported
+
+try:
+    from pyoci.spec import checks
+except ImportError:
+    raise PyociError("check documents: pyoci/spec/checks.py is not built; run make, and use build/lib") from None
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+    Path = tuple[str | int, ...]
+
+_LONGEST_KEY = 80  # characters of a property name in a message
+_OTHERS = 3  # how many further faults a message names
+
+
+def config(document: Any, name: str = "config.json") -> None:
+    """Checks a container configuration without nulls (config.md and config-linux.md of the specification).
+
+    name: what messages call the document. Raises SpecError, or UnsupportedError for what is not built yet.
+    """
+    _schema("config", checks.config, document, name)
+    _refuse_unsupported(supported.config(document), name)
+    _apply(rules.config(document), name)
+
+
+def process(document: Any, name: str = "process") -> None:
+    """Checks a process alone, as ``exec --process`` gets it. Raises like ``config``."""
+    _schema("process", checks.process, document, name)
+    _refuse_unsupported(supported.process(document), name)
+    _apply(rules.process(document), name)
+
+
+def state(document: Any, name: str = "state") -> None:
+    """Checks a container's state (runtime.md of the specification). Raises SpecError."""
+    _schema("state", checks.state, document, name)
+
+
+def pointer(path: Path) -> str:
+    """The JSON pointer (RFC 6901) of a path, in one line: control characters are escaped, long names cut."""
+    return "".join("/" + _token(part) for part in path)
+
+
+def faults(kind: str, document: Any) -> list[Path]:
+    """Where jsonschema finds faults in a document of a kind ("config", "process", "state"), in its order.
+
+    Raises ImportError if jsonschema is not installed.
+    """
+    from jsonschema import Draft202012Validator, validators
+
+    from pyoci.spec import schemas
+
+    types = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
+    extend: Any = validators.extend  # has no types
+    validator = extend(Draft202012Validator, {"pattern": _pattern}, type_checker=types)
+    found: list[Path] = []
+    for error in validator(schemas.load(kind)).iter_errors(document):
+        found += [tuple(error.absolute_path) + end for end in _ends(error)]
+    return sorted(set(found), key=lambda path: [str(part) for part in path])
+
+
+def _schema(kind: str, check: Callable[[Any], tuple[Path, str] | None], document: Any, name: str) -> None:
+    fault = check(document)
+    if fault is None:
+        return
+    path, allowed = fault
+    present, value = _look_up(document, path)
+    more = _others(kind, document, path)
+    if present:
+        shown = None if value is None or isinstance(value, (dict, list)) else value
+        what = "" if shown is not None else f"{_kind(value)} is "
+        raise SpecError(pointer(path), f"{what}not allowed", shown, f"allowed is {allowed}{more}", name)
+    raise SpecError(pointer(path), "missing", None, f"it is {allowed}{more}", name)
+
+
+def _refuse_unsupported(found: supported.Found, name: str) -> None:
+    if found is not None:
+        path, words, value = found
+        shown = None if isinstance(value, (dict, list)) else value
+        raise UnsupportedError(pointer(path), f"{words} not supported yet", shown, "leave it out", name)
+
+
+def _apply(found: rules.Fault | None, name: str) -> None:
+    if found is not None:
+        path, message, value, hint = found
+        raise SpecError(pointer(path), message, value, hint, name)
+
+
+def _others(kind: str, document: Any, first: Path) -> str:
+    """A text that names the faults beside the first one; empty if there is none or jsonschema is missing."""
+    try:
+        found = [path for path in faults(kind, document) if path[: len(first)] != first]
+    except (ImportError, RecursionError):
+        return ""
+    if not found:
+        return ""
+    named = ", ".join(pointer(path) for path in found[:_OTHERS])
+    rest = len(found) - _OTHERS
+    return f"; also wrong: {named}" + (f" and {rest} more" if rest > 0 else "")
+
+
+def _look_up(document: Any, path: Path) -> tuple[bool, Any]:
+    """Whether there is something at a path, and what."""
+    value = document
+    for part in path:
+        if isinstance(value, dict) and part not in value:
+            return False, None
+        value = value[part]
+    return True, value
+
+
+def _kind(value: dict[str, Any] | list[Any] | None) -> str:
+    """A word for a value that is not worth showing."""
+    if value is None:
+        return "null"
+    empty = "an empty" if not value else "an"
+    return f"{empty} {'object' if isinstance(value, dict) else 'array'}"
+
+
+def _token(part: str | int) -> str:
+    text = str(part)
+    if not text.isprintable():
+        text = text.encode("unicode_escape").decode("ascii")
+    if len(text) > _LONGEST_KEY:
+        text = text[: _LONGEST_KEY - 3] + "..."
+    return text.replace("~", "~0").replace("/", "~1")
+
+
+def _pattern(validator: Any, pattern: str, value: Any, schema: Any) -> Iterator[Any]:
+    """The keyword pattern as ECMA 262 has it: ``$`` is the end, not the place before a last newline."""
+    import re
+
+    from jsonschema import ValidationError
+
+    if isinstance(value, str) and not re.search(pattern.replace("$", r"\Z"), value):
+        yield ValidationError(f"{value!r} does not match {pattern!r}")
+
+
+def _ends(error: Any) -> list[Path]:
+    """What is to be added to the path of a jsonschema error, so that it leads to the property at fault."""
+    if error.validator == "required":
+        return [(name,) for name in error.validator_value if name not in error.instance]
+    if "propertyNames" in error.absolute_schema_path:
+        return [(error.instance,)]
+    return [()]

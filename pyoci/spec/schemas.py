@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The JSON Schemas of ``schema/``: where they are, and each as one document without references.
+
+Not on the hot path: there the schemas are the Python code that ``schema/compile.py`` makes of them.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from pyoci import jsontext
+from pyoci.errors import PyociError
+
+Schema = dict[str, Any]
+
+NAMES = ("config", "process", "state", "features")
+
+
+def directory() -> str:
+    """The directory of the schemas: the package's own, or that of the source tree around it."""
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    for candidate in (os.path.join(package, "schema"), os.path.join(os.path.dirname(package), "schema")):
+        if os.path.exists(os.path.join(candidate, "config.json")):
+            return candidate
+    raise PyociError(f"read schemas: none in {package}/schema; run make")
+
+
+def load(name: str, where: str | None = None) -> Schema:
+    """The schema of a kind of document (one of NAMES), with every ``$ref`` replaced by what it names.
+
+    Keywords beside a ``$ref`` win over those that it names; the schemas put only a description there.
+    where: another directory than ``directory()``.
+    """
+    files = _Files(where or directory())
+    schema = files.expanded({"$ref": f"{name}.json"}, "")
+    return {key: value for key, value in schema.items() if key != "$defs"}
+
+
+class _Files:
+    """Schema files, read once."""
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+        self._read: dict[str, Schema] = {}
+
+    def expanded(self, node: Any, file: str) -> Any:
+        """A copy of a part of ``file`` without references."""
+        if isinstance(node, list):
+            return [self.expanded(item, file) for item in node]
+        if not isinstance(node, dict):
+            return node
+        if "$ref" not in node:
+            return {key: self.expanded(value, file) for key, value in node.items() if key != "$defs"}
+        target, other = self._target(node["$ref"], file)
+        beside = {key: value for key, value in node.items() if key != "$ref"}
+        return {**self.expanded(target, other), **self.expanded(beside, file)}
+
+    def _target(self, reference: str, file: str) -> tuple[Any, str]:
+        """What a reference names, and the file that it is in."""
+        name, _, pointer = reference.partition("#")
+        name = name or file
+        if name not in self._read:
+            with open(os.path.join(self._where, name), "rb") as stream:
+                self._read[name] = jsontext.loads(stream.read())
+        node: Any = self._read[name]
+        for token in pointer.split("/")[1:]:
+            node = node[token]
+        return node, name

@@ -1,0 +1,313 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compiles the JSON Schemas of this directory to plain Python checks.
+
+    python3 schema/compile.py OUTPUT.py
+
+The module that it writes has one function for each document (process, config, state). It takes a
+document, as jsontext.loads gives it, and returns None, or ``(path, allowed)`` for the first fault: the path as a
+tuple of property names and indexes, and a text that says what may stand there. It imports nothing.
+
+What is compiled is the part of JSON Schema (draft 2020-12) that the schemas here use; anything else is an error
+at build time. There is one difference to the standard: 1.0 is no integer, as Go's decoders have it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.dirname(HERE))
+
+from pyoci.spec import schemas  # noqa: E402 - found through the path above
+
+Schema = dict[str, Any]
+
+HEADER = '''\
+# SPDX-License-Identifier: Apache-2.0
+# Written by schema/compile.py from the JSON Schemas; changes here are lost.
+"""Checks of documents. Each function returns None, or the path of the first fault and what is allowed there."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Fault = tuple[tuple[str | int, ...], str]
+
+LOWER = "abcdefghijklmnopqrstuvwxyz"
+DIGITS = "0123456789"
+WORD = LOWER + LOWER.upper() + DIGITS
+'''
+
+# The patterns of the schemas and the function that stands for each. A test compares the two.
+SUFFIX = "(-[0-9A-Za-z.-]+)?(\\+[0-9A-Za-z.-]+)?$"
+NUMBER = "(0|[1-9][0-9]*)"
+PATTERNS = {
+    "^[^\\u0000]*$": "is_text",
+    "^/[^\\u0000]*$": "is_absolute",
+    "^(/[^\\u0000]*)?$": "is_absolute_or_empty",
+    "^[^\\u0000\\n]*$": "is_line",
+    "^[^=\\u0000]+=[^\\u0000]*$": "is_variable",
+    "^MB:[^\\u0000\\n]*$": "is_bandwidth",
+    f"^1\\.[0-3]\\.{NUMBER}{SUFFIX}": "is_known_version",
+    "^[0-9, -]*$": "is_list",
+    "^[rwm]*$": "is_access",
+    "^[A-Za-z0-9_]+$": "is_syscall",
+    "^[A-Za-z0-9_-]+(\\.[A-Za-z0-9_-]+)+$": "is_cgroup_file",
+    "^[A-Za-z0-9_:@-]+([./][A-Za-z0-9_:@-]+)+$": "is_parameter",
+    "^[A-Za-z0-9_+.@:,-]+$": "is_id",
+    "^(?!\\.{1,2}$)[^/:\\u0000-\\u0020]*$": "is_interface",
+    "^[1-9][0-9]*[KMG]B$": "is_page_size",
+    "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]+)?Z$": "is_time",
+}
+
+HELPERS = '''
+def is_text(text: str) -> bool:
+    return "\\0" not in text
+
+
+def is_absolute(text: str) -> bool:
+    return text[:1] == "/" and is_text(text)
+
+
+def is_absolute_or_empty(text: str) -> bool:
+    return not text or is_absolute(text)
+
+
+def is_line(text: str) -> bool:
+    return "\\n" not in text and is_text(text)
+
+
+def is_variable(text: str) -> bool:
+    return text.find("=") > 0 and is_text(text)
+
+
+def is_bandwidth(text: str) -> bool:
+    return text[:3] == "MB:" and is_line(text)
+
+
+def is_word(text: str, letters: str) -> bool:
+    """Not empty, and each character is one of letters."""
+    return text != "" and not text.strip(letters)
+
+
+def is_number(text: str) -> bool:
+    return text == "0" or (is_word(text, DIGITS) and text[0] != "0")
+
+
+def is_version(text: str) -> bool:
+    """A semantic version, without the finer rules of its suffixes."""
+    rest, plus, build = text.partition("+")
+    core, minus, release = rest.partition("-")
+    if (plus and not is_word(build, WORD + ".-")) or (minus and not is_word(release, WORD + ".-")):
+        return False
+    numbers = core.split(".")
+    return len(numbers) == 3 and all(is_number(number) for number in numbers)
+
+
+def is_known_version(text: str) -> bool:
+    return text[:4] in ("1.0.", "1.1.", "1.2.", "1.3.") and is_version(text)
+
+
+def is_list(text: str) -> bool:
+    return not text or is_word(text, DIGITS + ", -")
+
+
+def is_access(text: str) -> bool:
+    return not text or is_word(text, "rwm")
+
+
+def is_syscall(text: str) -> bool:
+    return is_word(text, WORD + "_")
+
+
+def is_cgroup_file(text: str) -> bool:
+    parts = text.split(".")
+    return len(parts) > 1 and all(is_word(part, WORD + "_-") for part in parts)
+
+
+def is_parameter(text: str) -> bool:
+    parts = text.replace("/", ".").split(".")
+    return len(parts) > 1 and all(is_word(part, WORD + "_:@-") for part in parts)
+
+
+def is_id(text: str) -> bool:
+    return is_word(text, WORD + "_+.@:,-")
+
+
+def is_interface(text: str) -> bool:
+    if text in (".", ".."):
+        return False
+    return not any(char in "/:" or char <= " " for char in text)
+
+
+def is_page_size(text: str) -> bool:
+    return text[-2:] in ("KB", "MB", "GB") and text[:1] != "0" and is_word(text[:-2], DIGITS)
+
+
+def is_time(text: str) -> bool:
+    date, _, clock = text.partition("T")
+    clock, dot, fraction = clock[:-1].partition(".")
+    shapes = [(date, "-", (4, 2, 2)), (clock, ":", (2, 2, 2))]
+    if text[-1:] != "Z" or (dot and not is_word(fraction, DIGITS)):
+        return False
+    for part, mark, lengths in shapes:
+        fields = part.split(mark)
+        if [len(field) for field in fields] != list(lengths) or not all(is_word(field, DIGITS) for field in fields):
+            return False
+    return True
+'''
+
+KEYWORDS = {
+    "$comment", "$schema", "title", "description", "type", "enum", "minimum", "maximum", "minLength", "maxLength",
+    "minItems", "maxItems", "pattern", "properties", "required", "propertyNames", "additionalProperties", "items",
+    "if", "then", "anyOf",
+}  # fmt: skip
+TYPES = {"string": "str", "integer": "int", "boolean": "bool"}
+# process comes first, so that its functions are called by its own name where config has it inside.
+DOCUMENTS = ("process", "config", "state")
+
+
+class Compiler:
+    """Collects the functions of a module. An object of a schema becomes one function, and so does a shared one."""
+
+    def __init__(self) -> None:
+        self._functions: list[str] = []
+        self._names: dict[str, str] = {}
+
+    def function(self, schema: Schema, name: str) -> str:
+        """The name of the function that checks this schema; made once for equal schemas."""
+        key = repr(schema)
+        if key in self._names:
+            return self._names[key]
+        if name in self._names.values():
+            raise SystemExit(f"compile.py: two functions would be called {name}")
+        self._names[key] = name
+        lines = [f"def {name}(value: Any) -> Fault | None:", *self._body(schema, name), "    return None"]
+        self._functions.append("\n".join(lines))
+        return name
+
+    def text(self) -> str:
+        """The module."""
+        return HEADER + "\n" + HELPERS + "\n\n" + "\n\n\n".join(self._functions) + "\n"
+
+    def _body(self, schema: Schema, name: str) -> list[str]:
+        """Lines that check ``value`` against an object schema."""
+        unknown = set(schema) - KEYWORDS
+        if unknown:
+            raise SystemExit(f"compile.py: {name}: keywords {sorted(unknown)} are not compiled")
+        lines = ["    if type(value) is not dict:", f"        return (), {allowed(schema)!r}"]
+        for prop, child in schema.get("properties", {}).items():
+            inner = self._value(child, "item", f"{prop!r},", f"_{name.lstrip('_')}_{prop.lower()}", 2)
+            lines += [f"    if {prop!r} in value:", f"        item = value[{prop!r}]", *inner]
+            if prop in schema.get("required", ()):
+                lines += ["    else:", f"        return ({prop!r},), {allowed(child)!r}"]
+        if "additionalProperties" in schema:
+            lines += self._map(schema, name)
+        if "if" in schema:
+            lines += self._condition(schema)
+        if "anyOf" in schema:
+            names = [only["required"][0] for only in schema["anyOf"] if set(only) == {"required"}]
+            absent = " and ".join(f"{prop!r} not in value" for prop in names)
+            lines += [f"    if {absent}:", f"        return (), {allowed(schema)!r}"]
+        return lines
+
+    def _map(self, schema: Schema, name: str) -> list[str]:
+        """Lines that check every property of an object that is a map."""
+        if "properties" in schema:
+            raise SystemExit(f"compile.py: {name}: properties beside additionalProperties are not compiled")
+        lines = ["    for key, item in value.items():"]
+        if "propertyNames" in schema:
+            lines += self._value({"type": "string", **schema["propertyNames"]}, "key", "key,", "", 2)
+        return lines + self._value(schema["additionalProperties"], "item", "key,", f"{name}_item", 2)
+
+    def _condition(self, schema: Schema) -> list[str]:
+        """Lines for ``if`` one property has one of some values, ``then`` others are required."""
+        ((prop, test),) = schema["if"]["properties"].items()
+        lines = [f"    if {prop!r} not in value or value[{prop!r}] in {tuple(test['enum'])!r}:"]
+        for needed in schema["then"]["required"]:
+            hint = allowed(schema["properties"][needed])
+            lines += [f"        if {needed!r} not in value:", f"            return ({needed!r},), {hint!r}"]
+        return lines
+
+    def _value(self, schema: Schema, variable: str, path: str, name: str, level: int) -> list[str]:
+        """Lines that check a value of any type. path: what leads to it, as source of a tuple without parentheses."""
+        pad = "    " * level
+        if schema.get("type") == "object":
+            inner = self.function(schema, name)
+            return [
+                f"{pad}fault = {inner}({variable})",
+                f"{pad}if fault is not None:",
+                f"{pad}    return ({path} *fault[0]), fault[1]",
+            ]
+        if schema.get("type") == "array":
+            return self._array(schema, variable, path, name, level)
+        return [f"{pad}if {scalar_test(schema, variable)}:", f"{pad}    return ({path}), {allowed(schema)!r}"]
+
+    def _array(self, schema: Schema, variable: str, path: str, name: str, level: int) -> list[str]:
+        pad = "    " * level
+        test = f"type({variable}) is not list"
+        if "minItems" in schema:
+            test += f" or len({variable}) < {schema['minItems']}"
+        if "maxItems" in schema:
+            test += f" or len({variable}) > {schema['maxItems']}"
+        lines = [f"{pad}if {test}:", f"{pad}    return ({path}), {allowed(schema)!r}"]
+        lines.append(f"{pad}for index, entry in enumerate({variable}):")
+        return lines + self._value(schema["items"], "entry", f"{path} index,", f"{name}_item", level + 1)
+
+
+def scalar_test(schema: Schema, variable: str) -> str:
+    """A condition that holds when a text, a number, a truth value or one of an enumeration is wrong."""
+    unknown = set(schema) - KEYWORDS
+    if unknown:
+        raise SystemExit(f"compile.py: keywords {sorted(unknown)} are not compiled")
+    if "enum" in schema:
+        return f"type({variable}) is not str or {variable} not in {tuple(schema['enum'])!r}"
+    test = f"type({variable}) is not {TYPES[schema['type']]}"
+    if "minimum" in schema:
+        test += f" or not {schema['minimum']} <= {variable} <= {schema['maximum']}"
+    if "minLength" in schema:
+        test += f" or len({variable}) < {schema['minLength']}"
+    if "maxLength" in schema:
+        test += f" or len({variable}) > {schema['maxLength']}"
+    if "pattern" in schema:
+        test += f" or not {PATTERNS[schema['pattern']]}({variable})"
+    return test
+
+
+def allowed(schema: Schema) -> str:
+    """What may stand at a place, in a few words: ``user id: an integer from 0 to 4294967294``."""
+    kind = schema.get("type", "string")
+    words = {"object": "an object", "array": "an array", "string": "a string", "boolean": "true or false"}
+    if "enum" in schema:
+        form = "one of " + ", ".join(schema["enum"])
+    elif kind == "integer":
+        form = f"an integer from {schema['minimum']} to {schema['maximum']}"
+    else:
+        form = words[kind]
+    if "maxLength" in schema:
+        form += f" of at most {schema['maxLength']} characters"
+    if schema.get("minItems"):
+        form += " that is not empty"
+    return f"{schema['description']}: {form}"
+
+
+def main(output: str) -> None:
+    """Writes the module of checks to the file ``output``."""
+    compiler = Compiler()
+    for name in DOCUMENTS:
+        compiler.function(schemas.load(name, HERE), name)
+    os.makedirs(os.path.dirname(os.path.abspath(output)), exist_ok=True)
+    temporary = f"{output}.{os.getpid()}"
+    with open(temporary, "w", encoding="ascii") as stream:
+        stream.write(compiler.text())
+    os.rename(temporary, output)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        raise SystemExit("usage: compile.py OUTPUT.py")
+    main(sys.argv[1])
