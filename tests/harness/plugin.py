@@ -24,8 +24,6 @@ def kind() -> str:
     if not KINDS:
         if not os.access(COMMAND, os.X_OK):
             pytest.exit(f"no runtime at {COMMAND}: run make, or name one by RUNTIME=", returncode=3)
-        if os.geteuid() != 0:
-            pytest.exit("these tests make real containers: run them as root", returncode=3)
         host.become_subreaper()
         KINDS.append(kind_of(COMMAND))
         if KINDS[0] == "crun":
@@ -35,6 +33,8 @@ def kind() -> str:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A named difference turns a test into one that must fail."""
+    if os.geteuid() != 0:
+        return  # tests/conftest.py skips them all
     if not any("runtime" in getattr(item, "fixturenames", ()) for item in items):
         return
     for item in items:

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Descriptors: what the program gets, what init holds while it waits, and systemd's socket activation."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+from harness import inspection
+from harness.runtime import Runtime
+
+LIST = "for fd in /proc/self/fd/*; do n=${fd##*/}; test $n -gt 2 && test -e $fd && echo $n; done; true"
+
+
+@pytest.fixture
+def files(runtime: Runtime) -> list[int]:
+    """Descriptors 3 to 7 of the call: five files with their number as their content."""
+    descriptors = []
+    for number in range(5):
+        path = runtime.tmp / f"file{number}"
+        path.write_text(f"{number}\n")
+        descriptors.append(os.open(path, os.O_RDONLY))
+    return descriptors
+
+
+def call_with(runtime: Runtime, files: list[int], targets: list[int], *words: str | Path,
+              env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """A call in which the files stand at the target numbers; a shell moves them there."""
+    moves = " ".join(f"{target}<&{source}" for target, source in zip(targets, [f + 20 for f in range(9)], strict=False))
+    for index, descriptor in enumerate(files):
+        os.dup2(descriptor, index + 20, inheritable=True)
+    script = f'exec {moves} 20<&- 21<&- 22<&- 23<&- 24<&-; test -n "$PIDME" && export LISTEN_PID=$$; exec "$@"'
+    try:
+        return subprocess.run(["/bin/bash", "-c", script, "sh", runtime.command, "--root", runtime.root, *words],
+                              capture_output=True, text=True, timeout=15, pass_fds=range(20, 25), check=False,
+                              env=env or {"PATH": "/bin:/usr/bin"})
+    finally:
+        for index in range(len(files)):
+            os.close(index + 20)
+            os.close(files[index])
+
+
+def test_only_standard_streams(runtime: Runtime, files: list[int]) -> None:
+    """Descriptors of the caller do not leak into the container."""
+    bundle = runtime.bundle().sh(LIST).save()
+    runtime.container(bundle)
+    done = call_with(runtime, files, [3, 4, 5, 9, 15], "run", "--bundle", bundle.path, bundle.name)
+    assert (done.returncode, done.stdout) == (0, ""), done
+
+
+def test_preserved_descriptors(runtime: Runtime, files: list[int]) -> None:
+    bundle = runtime.bundle().sh(f"cat <&3; cat <&4; {LIST}").save()
+    runtime.container(bundle)
+    done = call_with(runtime, files, [3, 4, 5, 6, 7], "run", "--preserve-fds", "2", "--bundle", bundle.path, bundle.name)
+    assert (done.returncode, done.stdout.split()) == (0, ["0", "1", "3", "4"]), done
+
+
+def test_preserved_descriptors_of_exec(runtime: Runtime, files: list[int]) -> None:
+    container = runtime.start(runtime.bundle())
+    done = call_with(runtime, files, [3, 4, 5, 6, 7], "exec", "--preserve-fds", "1", container.id, "/bin/sh", "-c",
+                     f"cat <&3; {LIST}")
+    assert (done.returncode, done.stdout.split()) == (0, ["0", "3"]), done
+
+
+def test_hole_in_preserved_descriptors(runtime: Runtime, files: list[int]) -> None:
+    """Of 3 and 4, only 4 is open."""
+    bundle = runtime.bundle().sh(f"cat <&4; {LIST}").save()
+    runtime.container(bundle)
+    done = call_with(runtime, files, [4, 8, 9, 10, 11], "run", "--preserve-fds", "2", "--bundle", bundle.path, bundle.name)
+    assert (done.returncode, done.stdout.split()) == (0, ["0", "4"]), done
+
+
+def test_listen_fds(runtime: Runtime, files: list[int]) -> None:
+    """sd_listen_fds(3): the descriptors from 3 on belong to the process that LISTEN_PID names, which is 1 inside."""
+    bundle = runtime.bundle().sh(f"cat <&3; echo $LISTEN_FDS $LISTEN_PID; {LIST}").save()
+    runtime.container(bundle)
+    done = call_with(runtime, files, [3, 4, 5, 6, 7], "run", "--bundle", bundle.path, bundle.name,
+                     env={"PATH": "/bin:/usr/bin", "LISTEN_FDS": "2", "PIDME": "1"})
+    assert (done.returncode, done.stdout.split()) == (0, ["0", "2", "1", "3", "4"]), done
+
+
+def test_listen_fds_after_preserved(runtime: Runtime, files: list[int]) -> None:
+    bundle = runtime.bundle().sh(LIST).save()
+    runtime.container(bundle)
+    done = call_with(runtime, files, [3, 4, 5, 6, 7], "run", "--preserve-fds", "1", "--bundle", bundle.path, bundle.name,
+                     env={"PATH": "/bin:/usr/bin", "LISTEN_FDS": "2", "PIDME": "1"})
+    assert (done.returncode, done.stdout.split()) == (0, ["3", "4", "5"]), done
+
+
+def test_listen_fds_of_another_process(runtime: Runtime, files: list[int]) -> None:
+    bundle = runtime.bundle().sh(f"echo .$LISTEN_FDS; {LIST}").save()
+    runtime.container(bundle)
+    done = call_with(runtime, files, [3, 4, 5, 6, 7], "run", "--bundle", bundle.path, bundle.name,
+                     env={"PATH": "/bin:/usr/bin", "LISTEN_FDS": "2", "LISTEN_PID": "1"})
+    assert (done.returncode, done.stdout.split()) == (0, ["."]), done
+
+
+def test_preserve_more_than_there_are(runtime: Runtime) -> None:
+    assert runtime.output(runtime.bundle().sh(LIST), "--preserve-fds", "3") == ""
+
+
+@pytest.mark.parametrize("value", ["-1", "x", "99999999999"])
+def test_preserve_nonsense(runtime: Runtime, value: str) -> None:
+    runtime.refuses(runtime.bundle(), "--preserve-fds", value)
+
+
+def test_descriptors_of_a_created_container(runtime: Runtime) -> None:
+    """While it waits for start, init holds its standard streams and sockets, no file or directory of the host."""
+    container = runtime.create(runtime.bundle())
+    more = {number: target for number, target in inspection.descriptors(container.pid).items() if number > 2}
+    for number in more:
+        mode = os.stat(f"/proc/{container.pid}/fd/{number}").st_mode
+        assert not stat.S_ISDIR(mode), more
+        assert not stat.S_ISREG(mode) or "memfd:" in more[number], more
+        assert not stat.S_ISBLK(mode), more
+
+
+def test_created_container_runs_no_file_of_the_host(runtime: Runtime) -> None:
+    """/proc/PID/exe is a sealed memfd, or on a read-only mount: a container cannot write to it (CVE-2019-5736)."""
+    container = runtime.create(runtime.bundle())
+    exe = f"/proc/{container.pid}/exe"
+    assert os.readlink(exe) != str(runtime.command.resolve())
+    if "memfd:" in os.readlink(exe):
+        descriptor = os.open(exe, os.O_RDONLY)
+        seals = fcntl.fcntl(descriptor, 1034)  # F_GET_SEALS
+        os.close(descriptor)
+        assert seals & 0x8, "F_SEAL_WRITE is not set"
+    else:
+        descriptor = os.open(exe, os.O_RDONLY)
+        flags = os.fstatvfs(descriptor).f_flag
+        os.close(descriptor)
+        assert flags & os.ST_RDONLY
