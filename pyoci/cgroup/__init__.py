@@ -11,7 +11,7 @@ The two versions are modules of their own and loaded when they are needed.
 from __future__ import annotations
 
 from pyoci.cgroup.base import Cgroup
-from pyoci.cgroup.host import Host, Mount, host
-from pyoci.cgroup.manage import from_state, manage, resolve
+from pyoci.cgroup.hierarchies import Host, Mount, host
+from pyoci.cgroup.lookup import from_state, manage, resolve
 
 __all__ = ["Cgroup", "Host", "Mount", "from_state", "host", "manage", "resolve"]

@@ -156,12 +156,12 @@ class Disabled(Cgroup):
 
 
 class Deadline:
-    """The end of a wait."""
+    """The end of a wait; WAIT_SECONDS from now if nothing else is said."""
 
     __slots__ = ("end", "_pause")
 
-    def __init__(self, seconds: float = WAIT_SECONDS) -> None:
-        self.end = time.monotonic() + seconds
+    def __init__(self, seconds: float | None = None) -> None:
+        self.end = time.monotonic() + (WAIT_SECONDS if seconds is None else seconds)
         self._pause = 0.0001
 
     def left(self) -> float:
@@ -176,21 +176,25 @@ class Deadline:
         return left > 0
 
 
-def make_directory(directory: str, mountpoint_parts: int, made: list[str]) -> None:
-    """Makes a cgroup and those above it, and appends to ``made`` what was not there before. Raises CgroupError.
+def make_directory(directory: str, mountpoint: str, made: list[str]) -> bool:
+    """Makes a cgroup, and those above it that are missing; appends to ``made`` what was not there before.
 
-    mountpoint_parts: how many leading parts of the path belong to the mount and have to exist.
+    Gives False if the cgroup itself was there. Raises CgroupError.
     """
-    parts = directory.split("/")
-    for count in range(mountpoint_parts + 1, len(parts) + 1):
-        place = "/".join(parts[:count])
+    if directory == mountpoint:
+        raise CgroupError(f"make cgroup in {mountpoint}: nothing is mounted there any more")
+    while True:
         try:
-            os.mkdir(place, 0o755)
-            made.append(place)
+            os.mkdir(directory, 0o755)
         except FileExistsError:
-            continue
+            return False
+        except FileNotFoundError:
+            make_directory(os.path.dirname(directory), mountpoint, made)
         except OSError as error:
-            raise CgroupError(f"make cgroup {place}: {files.reason(error)}") from None
+            raise CgroupError(f"make cgroup {directory}: {files.reason(error)}") from None
+        else:
+            made.append(directory)
+            return True
 
 
 def remove_directories(made: list[str]) -> None:

@@ -181,9 +181,9 @@ def _pids(resources: dict[str, Any]) -> list[Setting]:
 def _unified(unified: dict[str, Any]) -> list[Setting]:
     found: list[Setting] = []
     for key, value in unified.items():
-        pointer = f"{_AT}/unified/{key.replace('~', '~0').replace('/', '~1')}"
         if not key or "/" in key or ".." in key or not key.isprintable():
-            raise CgroupError(f"{pointer}: not the name of a cgroup file")
+            raise CgroupError(f"{_AT}/unified: {key!r} is not the name of a cgroup file")
+        pointer = f"{_AT}/unified/{key}"
         # io.max and its kin take one device a write, and the specification puts several into one value.
         for line in value.split("\n") if value else [""]:
             found.append((key.partition(".")[0], key, line, pointer))

@@ -29,11 +29,11 @@ class V1(base.Cgroup):
         """See Cgroup.create."""
         settings = self._settings(resources)
         steps = self._device_steps(resources, fresh=True)
-        self._refuse_used()
         made: list[str] = []
         try:
             for directory in self._directories():
-                base.make_directory(directory, self._mount_parts(directory), made)
+                if not base.make_directory(directory, directory.removesuffix(self.path), made):
+                    self._refuse_used(directory)
             if "cpuset" in self.paths:
                 self._inherit_cpuset({file for _, file, _, _ in settings})
             self._write(settings)
@@ -121,22 +121,17 @@ class V1(base.Cgroup):
     def _directories(self) -> list[str]:
         return list(dict.fromkeys(self.paths.values()))
 
-    def _mount_parts(self, directory: str) -> int:
-        return directory[: -len(self.path)].count("/") + 1
-
     def _main(self) -> str:
         for name in _LISTED_IN:
             if name in self.paths:
                 return self.paths[name]
         return self._directories()[0]
 
-    def _refuse_used(self) -> None:
+    def _refuse_used(self, directory: str) -> None:
         if self.frozen():
-            where = self.paths["freezer"]
-            raise CgroupError(f"container's cgroup {where} is frozen; thaw it, or use another cgroupsPath")
-        for directory in self._directories():
-            if os.path.exists(directory) and files.processes(directory):
-                raise CgroupError(f"container's cgroup {directory} is not empty; use another cgroupsPath")
+            raise CgroupError(f"container's cgroup {self.path} is frozen; thaw it, or use another cgroupsPath")
+        if files.processes(directory):
+            raise CgroupError(f"container's cgroup {directory} is not empty; use another cgroupsPath")
 
     def _settings(self, wanted: dict[str, Any]) -> list[Setting]:
         settings = resources.settings_v1(wanted)
@@ -161,10 +156,8 @@ class V1(base.Cgroup):
         empty is copied from above, at each level from the top; the last level only what the container leaves open.
         """
         leaf = self.paths["cpuset"]
-        count = self._mount_parts(leaf)
-        parts = leaf.split("/")
-        above = "/".join(parts[:count])
-        for part in parts[count:]:
+        above = leaf.removesuffix(self.path)
+        for part in self.path.split("/")[1:]:
             place = f"{above}/{part}"
             for file in ("cpuset.cpus", "cpuset.mems"):
                 if place == leaf and file in given:

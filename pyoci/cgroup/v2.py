@@ -8,7 +8,7 @@ import os
 import select
 
 from pyoci.cgroup import base, files, resources
-from pyoci.cgroup.host import UNIFIED
+from pyoci.cgroup.hierarchies import UNIFIED
 from pyoci.errors import CgroupError
 
 TYPE_CHECKING = False
@@ -34,11 +34,11 @@ class V2(base.Cgroup):
         """See Cgroup.create."""
         settings = self._settings(resources)
         filter_code = _filter(resources)
-        self._refuse_used()
         made: list[str] = []
-        mounted = self.directory[: -len(self.path)]
+        mounted = self.directory.removesuffix(self.path)
         try:
-            base.make_directory(self.directory, mounted.count("/") + 1, made)
+            if not base.make_directory(self.directory, mounted, made):
+                self._refuse_used()
             self._enable(mounted, {group: pointer for group, _, _, pointer in settings if group != "cgroup"})
             self._write(settings)
             self._write_devices(resources, filter_code, fresh=True)
@@ -132,8 +132,6 @@ class V2(base.Cgroup):
         return resources.settings_v2(wanted, quota)
 
     def _refuse_used(self) -> None:
-        if not os.path.exists(self.directory):
-            return
         if self.frozen():
             raise CgroupError(f"container's cgroup {self.directory} is frozen; thaw it, or use another cgroupsPath")
         if self.pids():
@@ -234,14 +232,17 @@ class V2(base.Cgroup):
         try:
             poller = select.poll()
             poller.register(events, select.POLLPRI)
+            # The file is polled for changes since the last read (cgroup-v2.rst). The kernel holds an event back for
+            # 10 ms if there was one just before (cgroup_file_notify), so the first looks do not wait for it.
+            step = 1.0
             while True:
-                # The file is polled for changes since the last read (cgroup-v2.rst).
                 if line in os.pread(events, 4096, 0).decode().splitlines():
                     return True
                 left = deadline.left()
                 if not left:
                     return False
-                poller.poll(left * 1000)
+                poller.poll(min(step, left * 1000))
+                step *= 2
         except OSError as error:
             if error.errno == errno.ENODEV:
                 return True

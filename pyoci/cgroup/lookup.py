@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 from pyoci.cgroup.base import Cgroup, Disabled
-from pyoci.cgroup.host import UNIFIED
+from pyoci.cgroup.hierarchies import UNIFIED
 from pyoci.errors import CgroupError, SpecError, UnsupportedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from pyoci.cgroup.host import Host
+    from pyoci.cgroup.hierarchies import Host
 
 _POINTER = "/linux/cgroupsPath"
 
