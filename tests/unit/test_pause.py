@@ -203,19 +203,24 @@ def test_takes_no_processor_time(running: subprocess.Popen[bytes]) -> None:
     assert switches() == before
 
 
-def leave_children() -> None:
-    """Before an exec: one child that is dead by then, and one that dies 0.2 s later."""
-    dead = os.fork()
-    if dead == 0:
+def leave_dead_child() -> None:
+    """Before an exec: a child that is a zombie by then."""
+    child = os.fork()
+    if child == 0:
         os._exit(0)
-    os.waitid(os.P_PID, dead, os.WEXITED | os.WNOWAIT)
+    os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+
+
+def leave_dying_child() -> None:
+    """Before an exec: a child that dies 0.2 s later."""
     if os.fork() == 0:
         time.sleep(0.2)
         os._exit(0)
 
 
-def test_children_from_before_the_exec_are_buried(pause: Pause) -> None:
-    child = subprocess.Popen(pause.command, preexec_fn=leave_children)
+@pytest.mark.parametrize("leave", [leave_dead_child, leave_dying_child])
+def test_children_from_before_the_exec_are_buried(pause: Pause, leave: Callable[[], None]) -> None:
+    child = subprocess.Popen(pause.command, preexec_fn=leave)
     try:
         children = Path(f"/proc/{child.pid}/task/{child.pid}/children")
         wait_until(lambda: waits_for_signals(child.pid) and not children.read_text(), "the end of all children")
