@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from pyoci.cli import flags, options
+from pyoci.cli import flags, options, output
 from pyoci.cli.flags import BOOL
 
 TYPE_CHECKING = False
@@ -24,7 +24,12 @@ def run(settings: Settings, parsed: Parsed) -> int:
 
     (container_id,) = flags.words(parsed, "delete", "ID")
     root = settings.root()
+
+    def act(one: str) -> None:
+        for warning in delete(root, one, parsed.flag("force")):
+            output.warn(warning)
+
     if parsed.flag("regex"):
-        return options.each_match(root, container_id, lambda one: delete(root, one, parsed.flag("force")))
-    delete(root, container_id, parsed.flag("force"))
+        return options.each_match(root, container_id, act)
+    act(container_id)
     return 0

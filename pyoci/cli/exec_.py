@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from pyoci.cli import flags, options
+from pyoci.cli import options
 from pyoci.cli.flags import BOOL, INT, REPEAT, TEXT
 from pyoci.errors import UsageError
 
@@ -44,14 +44,13 @@ _ID_MAX = 2**32 - 2
 def run(settings: Settings, parsed: Parsed) -> int:
     """Starts the process; waits for it unless detached, and gives its exit status."""
     from pyoci.container import execute
+    from pyoci.spec import check, load
 
     if not parsed.words:
         raise UsageError("exec: ID is missing; try 'pyoci exec --help'")
     container_id, *command = parsed.words
     root = settings.root()
     if parsed.given("process"):
-        from pyoci.spec import load
-
         if command:
             raise UsageError("exec: a command line and --process exclude each other")
         process = load.process(parsed.text("process"))
@@ -63,6 +62,7 @@ def run(settings: Settings, parsed: Parsed) -> int:
         process["args"] = command
         process["terminal"] = False
     change(process, parsed)
+    check.process(process)
     return _execute(settings, parsed, container_id, process)
 
 

@@ -64,8 +64,8 @@ class Parsed:
 def parse(table: Table, args: list[str], verb: str, stop_after: int = -1) -> Parsed:
     """Parses ``args`` by ``table``.
 
-    verb: for messages; empty for the global flags. stop_after: how many words end the flags, so that what follows belongs to somebody else
-    (1 for ``exec ID COMMAND...``); -1: flags and words may mix. ``--`` ends the flags too.
+    verb: for messages; empty for the global flags. stop_after: how many words end the flags, so that what follows
+    belongs to somebody else (1 for ``exec ID COMMAND...``); -1: flags and words may mix. ``--`` ends the flags too.
     ``--help`` and ``-h`` are known everywhere, as ``help``. Raises UsageError.
     """
     rows = {name: row for row in table for name in row[0].split()}

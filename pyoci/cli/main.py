@@ -117,8 +117,9 @@ def _told(error: OSError) -> str:
     if error.errno is None:
         return str(error)
     reason = "not found" if error.errno == errno.ENOENT else os.strerror(error.errno)
-    names = [str(name) for name in (error.filename, error.filename2) if name is not None]
-    return ": ".join([" -> ".join(names), reason]) if names else reason
+    names = " -> ".join(str(name) for name in (error.filename, error.filename2) if name is not None)
+    about = f"{getattr(error, 'step', '')} {names}".strip()  # native.NativeError says which step it was
+    return f"{about}: {reason}" if about else reason
 
 
 def _fail(message: str, log: Log | None, error: BaseException | None) -> int:

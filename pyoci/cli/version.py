@@ -33,6 +33,10 @@ def _commit() -> str:
 
 
 def _libseccomp() -> str:
-    from pyoci import seccomp
+    """The version that the file of the shared library carries in its name; the file itself if it carries none."""
+    try:
+        from pyoci.seccomp import profile
 
-    return seccomp.version()
+        return profile.library().rpartition(".so.")[2]
+    except ImportError:
+        return "none"

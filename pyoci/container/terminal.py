@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 
-from pyoci.container.signals import NUMBERS, SIGRTMAX, SIGRTMIN
+from pyoci.container.signals import NUMBERS, SIGPIPE, SIGRTMAX, SIGRTMIN
 from pyoci.errors import LaunchError, UsageError
 
 TYPE_CHECKING = False
@@ -233,6 +233,8 @@ class _Signals:
         self._before: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}
         for number in FORWARDED:
             self._before[number] = _signal.signal(number, _noted)
+        # a reader of our output that goes away must not take us with it while the process runs
+        self._before[SIGPIPE] = _signal.signal(SIGPIPE, _signal.SIG_IGN)
 
     def take(self) -> bytes:
         """The numbers that came since the last call, a byte each."""
@@ -329,6 +331,8 @@ class Relay:
             self._output = b""
         if not self._output:
             self._master = -1
+        if self._sink < 0:
+            self._output = b""
 
     def _write_master(self) -> None:
         if self._input and self._master >= 0:

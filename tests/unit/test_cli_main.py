@@ -19,14 +19,15 @@ from pyoci.cli import log, main, output, unbuilt
 from pyoci.cli.flags import parse
 from pyoci.cli.settings import TABLE, Settings
 from pyoci.errors import PyociError, UsageError
+from pyoci.native import NativeError
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+LIBRARY = Path(pyoci.__file__).parents[1]
 
 
 def call(*args: str, **options: Any) -> subprocess.CompletedProcess[str]:
     """Runs ``python3 -m pyoci`` with an environment that holds nothing but the module's place."""
     command = [sys.executable, "-S", "-m", "pyoci", *args]
-    options.setdefault("env", {"PYTHONPATH": str(REPOSITORY), "PYTHONDONTWRITEBYTECODE": "1"})
+    options.setdefault("env", {"PYTHONPATH": str(LIBRARY), "PYTHONDONTWRITEBYTECODE": "1"})
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, **options)
 
 
@@ -181,11 +182,15 @@ def test_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_os_errors_are_told_without_words_that_engines_match() -> None:
     assert main._told(FileNotFoundError(2, "No such file or directory", "/x")) == "/x: not found"
     assert main._told(OSError(28, "whatever", "/a", None, "/b")) == "/a -> /b: No space left on device"
+    assert main._told(NativeError(2, "openat", "/x")) == "openat /x: not found"
+    assert main._told(NativeError(1, "clone3")) == "clone3: Operation not permitted"
     assert main._told(OSError(5, "")) == "Input/output error"
     assert main._told(OSError("words")) == "words"
 
 
-def test_a_bug_is_one_line_and_with_debug_the_trace(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_is_one_line_and_with_debug_the_trace(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def broken(*_: object) -> int:
         return int([][0])
 
@@ -202,7 +207,7 @@ def test_a_full_disk_is_an_error_not_a_silence() -> None:
     with open("/dev/full", "wb") as full:
         done = subprocess.run(
             [sys.executable, "-S", "-m", "pyoci", "--help"],
-            env={"PYTHONPATH": str(REPOSITORY), "PYTHONDONTWRITEBYTECODE": "1"},
+            env={"PYTHONPATH": str(LIBRARY), "PYTHONDONTWRITEBYTECODE": "1"},
             stdout=full,
             stderr=subprocess.PIPE,
             timeout=60,
@@ -217,12 +222,16 @@ def test_closed_standard_descriptors() -> None:
     assert done.returncode == 1
 
 
-@pytest.mark.parametrize("value", [{}, [], {"a": {}, "b": []}, {"a": [1, {"ü": None}], "b": {"c": 'x"\n'}}, "t", 5, True])
+@pytest.mark.parametrize(
+    "value", [{}, [], {"a": {}, "b": []}, {"a": [1, {"ü": None}], "b": {"c": 'x"\n'}}, "t", 5, True]
+)
 def test_pretty_is_json_with_an_indent_of_two(value: object) -> None:
     assert output.pretty(value) == json.dumps(value, indent=2, ensure_ascii=False)
 
 
-def test_an_error_class_of_ours_is_never_an_internal_error(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_error_class_of_ours_is_never_an_internal_error(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     def refused(*_: object) -> int:
         raise PyociError("no")
 

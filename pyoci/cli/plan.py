@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``pyoci plan``: what ``create`` would do with a bundle, without doing it."""
+
+from __future__ import annotations
+
+import os
+
+from pyoci.cli import flags, options, output
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyoci.cli.flags import Parsed, Table
+    from pyoci.cli.settings import Settings
+
+TABLE: Table = tuple(row for row in options.CREATE if not row[0].startswith(("pid", "console", "no-subreaper")))
+USAGE = "[flags] [BUNDLE]"
+
+_ID = "CONTAINER"  # stands for the id, which a plan does not have
+
+
+def run(settings: Settings, parsed: Parsed) -> int:
+    """Prints the operations of the plan, one a line, each with the property that asked for it."""
+    from pyoci import cgroup
+    from pyoci.container.create import gather
+    from pyoci.plan.compile import create_plan
+    from pyoci.plan.ops import CLONE_NAMES
+    from pyoci.spec import load
+
+    words = flags.words(parsed, "plan", "BUNDLE", optional=1)
+    bundle = os.path.abspath(words[0]) if words else options.bundle(parsed)
+    given = options.create_options(settings, parsed)
+    config = load.config(bundle, given.config)
+    path = cgroup.resolve((config.get("linux") or {}).get("cgroupsPath"), _ID)
+    plan = create_plan(config, gather(config, bundle, _ID, given, cgroup.host(), path))
+    lines = [operation.describe() for operation in plan.operations]
+    if plan.namespaces is not None:
+        names = [name for flag, name in CLONE_NAMES if plan.namespaces.clone_flags & flag]
+        lines.insert(0, f"clone3 {' '.join(names)}  # /linux/namespaces")
+    output.write("".join(f"{output.one_line(line)}\n" for line in lines))
+    return 0

@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``pyoci run``: create and start, and in the foreground wait and delete."""
+
+from __future__ import annotations
+
+from pyoci.cli import flags, options
+from pyoci.cli.flags import BOOL
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyoci.cli.flags import Parsed, Table
+    from pyoci.cli.settings import Settings
+
+TABLE: Table = (
+    *options.CREATE,
+    ("detach d", BOOL, "", "leave the process in the background"),
+    ("keep", BOOL, "", "do not delete the container at its end"),
+)
+USAGE = "[flags] ID"
+
+
+def run(settings: Settings, parsed: Parsed) -> int:
+    """Runs the container; gives the exit status of its process, or 0 when detached."""
+    from pyoci.container import run as container
+
+    (container_id,) = flags.words(parsed, "run", "ID")
+    given = options.create_options(settings, parsed)
+    bundle = options.bundle(parsed)
+    return container.run(
+        settings.root(), container_id, bundle, given, detach=parsed.flag("detach"), keep=parsed.flag("keep")
+    )

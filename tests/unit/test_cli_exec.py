@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How the flags of exec and create become a process document and options."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+
+from pyoci.cli import exec_, options
+from pyoci.cli.flags import parse
+from pyoci.errors import UsageError
+
+
+def base() -> dict[str, Any]:
+    return {
+        "terminal": False,
+        "user": {"uid": 5, "gid": 6, "additionalGids": [7], "username": "five"},
+        "args": ["sh"],
+        "env": ["PATH=/bin", "TERM=xterm"],
+        "cwd": "/",
+        "capabilities": {"bounding": ["CAP_KILL"], "effective": ["CAP_KILL"], "permitted": ["CAP_KILL"]},
+    }
+
+
+def changed(*args: str, **properties: Any) -> dict[str, Any]:
+    process = base() | properties
+    exec_.change(process, parse(exec_.TABLE, [*args, "box"], "exec", exec_.STOP_AFTER))
+    return process
+
+
+def test_without_flags_nothing_changes() -> None:
+    assert changed() == base()
+
+
+def test_simple_properties() -> None:
+    process = changed("--cwd", "/tmp", "-t", "--no-new-privs", "--apparmor", "prof", "--process-label", "label")
+    expected = {"cwd": "/tmp", "terminal": True, "noNewPrivileges": True}
+    expected |= {"apparmorProfile": "prof", "selinuxLabel": "label"}
+    assert {key: process[key] for key in expected} == expected
+
+
+def test_booleans_that_are_given_as_false() -> None:
+    process = changed("--tty=no", "--no-new-privs=false", terminal=True, noNewPrivileges=True)
+    assert (process["terminal"], process["noNewPrivileges"]) == (False, False)
+
+
+def test_environment_is_added_to_and_the_last_one_counts() -> None:
+    process = changed("-e", "A=1", "--env", "PATH=/x", "-e", "A=2=3", "-e", "EMPTY=")
+    assert process["env"] == ["TERM=xterm", "A=2=3", "PATH=/x", "EMPTY="]
+
+
+@pytest.mark.parametrize("value", ["", "=x", "NAME"])
+def test_a_variable_that_is_none(value: str) -> None:
+    with pytest.raises(UsageError, match="--env: .* is not NAME=VALUE"):
+        changed("-e", value)
+
+
+def test_user() -> None:
+    assert changed("-u", "1000")["user"] == {"uid": 1000, "gid": 6, "additionalGids": [7]}
+    user = changed("-u", "1000:1001", "-g", "8", "-g9")["user"]
+    assert user == {"uid": 1000, "gid": 1001, "additionalGids": [7, 8, 9]}
+    assert changed("-u0:0")["user"]["uid"] == 0
+    assert changed("-u", "4294967294")["user"]["uid"] == 4294967294
+    assert changed("-g", "8")["user"] == {"uid": 5, "gid": 6, "additionalGids": [7, 8], "username": "five"}
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["", " 1", "1 ", "1:", ":1", "1:x", "1:2:3", "-1", "+1", "root", "1.0", "0x1", "4294967295", "4294967296"]
+    + ["18446744073709551616", "1:4294967295", "٣", "1_000"],
+)
+def test_a_user_that_is_refused(value: str) -> None:
+    with pytest.raises(UsageError, match="^exec: flag --user: .* is no id"):
+        changed(f"--user={value}")
+
+
+def test_a_group_that_is_refused() -> None:
+    with pytest.raises(UsageError, match="--additional-gids: 'staff' is no id"):
+        changed("-g", "staff")
+
+
+def test_capabilities_are_never_made_inheritable() -> None:
+    sets = changed("--cap", "CAP_NET_RAW", "-c", "kill", "-c", "net_admin")["capabilities"]
+    expected = ["CAP_KILL", "CAP_NET_RAW", "CAP_NET_ADMIN"]
+    assert sets == {"bounding": expected, "effective": expected, "permitted": expected}
+
+
+def test_capabilities_become_ambient_only_where_they_are_inheritable() -> None:
+    given = {"bounding": [], "inheritable": ["CAP_NET_RAW"]}
+    sets = changed("--cap", "CAP_NET_RAW", "--cap", "CAP_KILL", capabilities=given)["capabilities"]
+    assert sets["inheritable"] == ["CAP_NET_RAW"]
+    assert sets["ambient"] == ["CAP_NET_RAW"]
+    assert sets["permitted"] == ["CAP_NET_RAW", "CAP_KILL"]
+    assert given == {"bounding": [], "inheritable": ["CAP_NET_RAW"]}
+
+
+def test_sub_cgroups() -> None:
+    assert exec_._cgroups([]) == {}
+    assert exec_._cgroups(["a/b"]) == {"": "a/b"}
+    assert exec_._cgroups(["cpu,cpuacct:x", "memory:y"]) == {"cpu": "x", "cpuacct": "x", "memory": "y"}
+    for wrong in (["a", "b"], ["cpu:x", "b"], [":x"], ["cpu,:x"], ["cpu:x", "cpu:y"]):
+        with pytest.raises(UsageError, match="^exec: flag --cgroup: "):
+            exec_._cgroups(wrong)
+
+
+def test_preserved_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"):
+        monkeypatch.delenv(name, raising=False)
+    parsed = parse(options.CREATE, ["--preserve-fds", "2", "box"], "create")
+    assert options.preserved(parsed) == (2, [])
+    monkeypatch.setenv("LISTEN_FDS", "3")
+    assert options.preserved(parsed) == (2, [])
+    monkeypatch.setenv("LISTEN_PID", "1")
+    assert options.preserved(parsed) == (2, [])
+    monkeypatch.setenv("LISTEN_PID", str(os.getpid()))
+    assert options.preserved(parsed) == (5, ["LISTEN_FDS=3", "LISTEN_PID=1"])
+    monkeypatch.setenv("LISTEN_FDNAMES", "a:b:c")
+    assert options.preserved(parsed) == (5, ["LISTEN_FDS=3", "LISTEN_PID=1", "LISTEN_FDNAMES=a:b:c"])
+    monkeypatch.setenv("LISTEN_FDS", "-3")
+    assert options.preserved(parsed) == (2, [])
+
+
+def test_paths_are_made_absolute_at_once() -> None:
+    assert options.absolute("") == ""
+    assert options.absolute("pid") == f"{os.getcwd()}/pid"
+    assert options.bundle(parse(options.CREATE, ["-b", "b/../c"], "create")) == f"{os.getcwd()}/c"
+    assert options.bundle(parse(options.CREATE, [], "create")) == os.getcwd()
