@@ -40,9 +40,11 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where things are on the host: volumes by name, the shared /dev/shm, the pod's /etc files by name."""
+    """Where things are on the host: volumes by name, those in the pod's own directory, the shared /dev/shm, the pod's
+    /etc files by name."""
 
     volumes: dict[str, str]
+    own: frozenset[str]
     shm: str
     etc: dict[str, str]
 
@@ -183,10 +185,11 @@ def _process(argv: tuple[str, ...], env: list[str], cwd: str, security: Security
 def _mounts(shm: str, facts: Facts) -> list[dict[str, Any]]:
     closed = ["nosuid", "noexec", "nodev"]
     cgroup = [*closed, "relatime", "ro"]
+    terminals = ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]
     return [
         _mount("/proc", "proc", "proc", closed),
         _mount("/dev", "tmpfs", "tmpfs", ["nosuid", "strictatime", "mode=755", "size=65536k"]),
-        _mount("/dev/pts", "devpts", "devpts", ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
+        _mount("/dev/pts", "devpts", "devpts", terminals),
         _mount("/dev/mqueue", "mqueue", "mqueue", closed),
         _mount("/dev/shm", "bind", shm, ["rbind", "rprivate", "rw", *closed]),
         _mount("/sys", "sysfs", "sysfs", [*closed, "ro"]),
@@ -205,6 +208,8 @@ def _add_volumes(mounts: list[dict[str, Any]], container: Container, places: Pla
     # What is mounted above comes before what is mounted below it, whatever the manifest's order.
     for mount in sorted(container.mounts, key=lambda mount: mount.path.count("/")):
         options = ["rbind", f"r{mount.propagation}", "ro" if mount.readonly else "rw"]
+        if mount.volume in places.own:
+            options.append("exec")  # /run, where the pod's directory is, is often mounted noexec
         mounts.append(_mount(mount.path, "bind", places.volumes[mount.volume], options))
 
 

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The directory of a pod: where everything of it is, and its state.
 
-    ROOT-pods/NAME/            0700; ROOT is the runtime's state root, so /run/pyoci-pods/NAME by default
-        lock                   held (flock) as long as the supervisor lives; a PID could be another's by then
-        pod.json               the state, replaced as a whole
-        manifest.yaml          what was run
-        control                the supervisor's socket
-        logs/CONTAINER.log     CRI format
-        etc/hosts etc/hostname
-        shm/ volumes/NAME/     what containers share
-        containers/NAME/       bundle: config.json, rootfs (mount point), upper and work (overlay)
+ROOT-pods/NAME/            0700; ROOT is the runtime's state root, so /run/pyoci-pods/NAME by default
+    lock                   held (flock) as long as the supervisor lives; a PID could be another's by then
+    pod.json               the state, replaced as a whole
+    manifest.yaml          what was run
+    control                the supervisor's socket
+    logs/CONTAINER.log     CRI format
+    etc/hosts etc/hostname
+    shm/ volumes/NAME/     what containers share
+    containers/NAME/       bundle: config.json, rootfs (mount point), upper and work (overlay)
 """
 
 from __future__ import annotations
@@ -112,9 +112,11 @@ class Directory:
             return -1
         return lock
 
-    def save(self, state: dict[str, Any]) -> None:
-        """Replaces the state: temporary file, fsync, rename."""
-        replace(f"{self.path}/pod.json", jsontext.dumps(state).encode(), 0o600)
+    def save(self, state: str) -> None:
+        """Replaces the state, a JSON text: temporary file, fsync, rename."""
+        path = f"{self.path}/pod.json"
+        write(f"{path}.new", state.encode(), 0o600)
+        os.rename(f"{path}.new", path)
 
     def load(self) -> dict[str, Any]:
         """The state. Raises PodError if there is no such pod or its state cannot be read."""
@@ -143,13 +145,6 @@ def names(root: str) -> list[str]:
     except FileNotFoundError:
         return []
     return sorted(name for name in found if _NAME.fullmatch(name))
-
-
-def replace(path: str, data: bytes, mode: int) -> None:
-    """Replaces a file as a whole, so that a reader sees the old text or the new one."""
-    early = f"{path}.new"
-    write(early, data, mode)
-    os.rename(early, path)
 
 
 def write(path: str, data: bytes, mode: int) -> None:

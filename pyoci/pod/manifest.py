@@ -11,7 +11,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from pyoci.pod import quantity, yamltext
+from pyoci.pod import capabilities, quantity, yamltext
 from pyoci.pod.fields import Fields
 from pyoci.pod.model import SANDBOX, Container, Mount, Pod, Resources, Security, Volume
 
@@ -106,8 +106,9 @@ def _pod(spec: Fields, name: str, source: str, labels: dict[str, str], annotatio
     assert grace is not None
     pod = Pod(
         name=name, hostname=hostname, source=source, labels=labels, annotations=annotations, init=init,
-        containers=containers, volumes=tuple(volumes.values()), restart=spec.choice("restartPolicy", _RESTART, "Always"),
-        grace=grace, share_pid=spec.boolean("shareProcessNamespace"), fs_group=security.fs_group,
+        containers=containers, volumes=tuple(volumes.values()),
+        restart=spec.choice("restartPolicy", _RESTART, "Always"), grace=grace,
+        share_pid=spec.boolean("shareProcessNamespace"), fs_group=security.fs_group,
     )  # fmt: skip
     spec.end()
     return pod
@@ -271,8 +272,6 @@ def _security(fields: Fields, pod: _PodSecurity) -> Security:
 
 
 def _known_capabilities(fields: Fields, key: str, names: tuple[str, ...]) -> None:
-    from pyoci.pod import capabilities
-
     for index, name in enumerate(names):
         if not capabilities.known(name):
             raise fields.error(f"{key}[{index}]", f"{name!r} is not a capability (as NET_BIND_SERVICE, or ALL)")

@@ -49,7 +49,8 @@ def unmount_below(directory: str) -> None:
 
 
 def _mount(source: str, target: str, kind: str, flags: int, options: str) -> None:
-    result = _libc.mount(source.encode(), os.fsencode(target), kind.encode(), ctypes.c_ulong(flags), os.fsencode(options))
+    data = os.fsencode(options)
+    result = _libc.mount(source.encode(), os.fsencode(target), kind.encode(), ctypes.c_ulong(flags), data)
     if result != 0:
         raise PodError(f"mount {kind} on {target}: {os.strerror(ctypes.get_errno())}")
 

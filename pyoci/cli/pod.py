@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``pyoci pod``: pods from Kubernetes manifests, without an engine."""
+
+from __future__ import annotations
+
+from pyoci.cli import flags, output
+from pyoci.cli.flags import BOOL, INT, TEXT
+from pyoci.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyoci.cli.flags import Parsed, Table
+    from pyoci.cli.settings import Settings
+    from pyoci.pod.directory import Directory
+    from pyoci.pod.engine import Engine
+
+TABLE: Table = ()
+STOP_AFTER = 1
+USAGE = "COMMAND [flags] [arguments]"
+
+_FORMAT = ("format f", TEXT, "FORMAT", "table (default) or json")
+_FORCE = ("force f", BOOL, "", "also a pod that runs, or whose supervisor died")
+
+COMMANDS: dict[str, tuple[str, str, Table]] = {
+    "run": (
+        "[flags] MANIFEST",
+        "run the pod of a v1 Pod manifest to its end; with -d in the background",
+        (
+            ("detach d", BOOL, "", "leave the pod in the background, once its containers have started"),
+            ("name", TEXT, "NAME", "the pod's name, in place of the manifest's"),
+            ("wait", INT, "SECONDS", "with -d, how long to wait for the start (default: 60)"),
+            ("quiet q", BOOL, "", "in the foreground, show what the containers print but not what happens to them"),
+            (
+                "restart-backoff",
+                TEXT,
+                "SECONDS",
+                "the first delay of a restart, then doubled (default: 10)",
+            ),
+        ),
+    ),
+    "ps": ("[flags]", "list the pods", (_FORMAT,)),
+    "inspect": ("[flags] NAME", "show a pod: its namespaces, its network, its containers, what happened", (_FORMAT,)),
+    "logs": (
+        "[flags] NAME [CONTAINER]",
+        "print what the containers of a pod printed",
+        (
+            ("follow f", BOOL, "", "go on until the pod's end"),
+            ("timestamps t", BOOL, "", "with the time of each line"),
+        ),
+    ),
+    "stop": (
+        "[flags] NAME",
+        "end a pod: TERM in reverse order, KILL after the grace period, the sandbox last",
+        (("time t", INT, "SECONDS", "the grace period, in place of the manifest's"),),
+    ),
+    "rm": ("[flags] NAME", "remove what is left of a pod: volumes, logs, state", (_FORCE,)),
+}
+
+
+def run(settings: Settings, parsed: Parsed) -> int:
+    """Runs one command."""
+    if not parsed.words:
+        return _help("", UsageError(f"pod: a command is missing: one of {', '.join(COMMANDS)}"))
+    command, rest = parsed.words[0], parsed.words[1:]
+    if command == "help":
+        return _help("", None)
+    if command not in COMMANDS:
+        raise UsageError(f"pod: unknown command {command!r}: not one of {', '.join(COMMANDS)}")
+    own = flags.parse(COMMANDS[command][2], rest, f"pod {command}")
+    if own.flag("help"):
+        return _help(command, None)
+    status: int = _RUN[command](settings, own)
+    return status
+
+
+def _run(settings: Settings, parsed: Parsed) -> int:
+    from pyoci.pod import commands
+
+    (path,) = flags.words(parsed, "pod run", "MANIFEST")
+    engine, name, backoff = _engine(settings), parsed.text("name"), _seconds(parsed, "restart-backoff", 10.0)
+    if parsed.flag("detach"):
+        name, up = commands.run_detached(engine, path, name, backoff, parsed.number("wait", 60))
+        output.write(f"{name}\n")
+        if not up:
+            output.warn(f"pod {name}: not all of its containers have started yet; it goes on in the background")
+        return 0
+    from pyoci.cli.podview import View
+
+    return commands.run(engine, path, name, backoff, View(quiet=parsed.flag("quiet")))
+
+
+def _ps(settings: Settings, parsed: Parsed) -> int:
+    from pyoci.pod import commands, tables
+    from pyoci.pod.directory import now
+
+    flags.words(parsed, "pod ps")
+    states = commands.states(settings.root_path)
+    output.write(output.pretty(states) + "\n" if _json(parsed, "ps") else tables.pods(states, now()))
+    return 0
+
+
+def _inspect(settings: Settings, parsed: Parsed) -> int:
+    from pyoci.pod import inspection, tables
+
+    (name,) = flags.words(parsed, "pod inspect", "NAME")
+    json = _json(parsed, "inspect")
+    state = inspection.inspect(_engine(settings), _directory(settings, name))
+    output.write(output.pretty(state) + "\n" if json else tables.inspection(state))
+    return 0
+
+
+def _logs(settings: Settings, parsed: Parsed) -> int:
+    from pyoci.cli.podview import log_lines
+    from pyoci.pod import commands
+
+    name, *container = flags.words(parsed, "pod logs", "NAME", "CONTAINER", optional=1)
+    one = container[0] if container else ""
+    try:
+        for batch in commands.logs(_directory(settings, name), one, parsed.flag("follow")):
+            output.write(log_lines(batch, bool(one), parsed.flag("timestamps")))
+    except (BrokenPipeError, KeyboardInterrupt):
+        pass  # whoever read has read enough
+    return 0
+
+
+def _stop(settings: Settings, parsed: Parsed) -> int:
+    from pyoci.pod import commands, tables
+
+    def tell(event: dict[str, Any]) -> None:
+        output.write(tables.event_line(event, None, 12))
+
+    (name,) = flags.words(parsed, "pod stop", "NAME")
+    commands.stop(_directory(settings, name), parsed.number("time") if parsed.given("time") else None, tell)
+    return 0
+
+
+def _rm(settings: Settings, parsed: Parsed) -> int:
+    from pyoci.pod import commands
+
+    (name,) = flags.words(parsed, "pod rm", "NAME")
+    commands.remove(_engine(settings), _directory(settings, name), parsed.flag("force"))
+    return 0
+
+
+_RUN = {"run": _run, "ps": _ps, "inspect": _inspect, "logs": _logs, "stop": _stop, "rm": _rm}
+
+
+def _engine(settings: Settings) -> Engine:
+    from pyoci.pod.engine import Engine
+
+    return Engine(settings.root(), settings.cgroup_manager)
+
+
+def _directory(settings: Settings, name: str) -> Directory:
+    from pyoci.pod.directory import Directory
+
+    return Directory(settings.root_path, name)
+
+
+def _json(parsed: Parsed, command: str) -> bool:
+    form = parsed.text("format", "table")
+    if form not in ("table", "json"):
+        raise UsageError(f"pod {command}: flag --format: {form!r} is neither table nor json")
+    return form == "json"
+
+
+def _seconds(parsed: Parsed, name: str, default: float) -> float:
+    text = parsed.text(name, str(default))
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 86400:
+        raise UsageError(f"pod run: flag --{name}: {text!r} is not a number of seconds from 0 to 86400")
+    return value
+
+
+def _help(command: str, error: UsageError | None) -> int:
+    """The help of one command, or of all; raises ``error`` instead if there is one."""
+    if error:
+        raise error
+    from pyoci.cli.help import show_verb
+
+    if command:
+        usage, summary, table = COMMANDS[command]
+        return show_verb(f"pod {command}", usage, summary, table)
+    lines = ["usage: pyoci [global flags] pod COMMAND [flags] [arguments]", "", "Pods from Kubernetes manifests.", ""]
+    lines += [f"  {name:<9}{summary}" for name, (_, summary, _) in COMMANDS.items()]
+    output.write("\n".join([*lines, "", "'pyoci pod COMMAND --help' tells the flags of a command."]) + "\n")
+    return 0

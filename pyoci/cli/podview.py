@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What ``pyoci pod`` shows of a pod that runs: lines with the name of their container, and events."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pyoci.cli import output
+from pyoci.pod import tables
+from pyoci.pod.supervisor import Audience
+
+_WIDTH = 12
+
+
+class View(Audience):
+    """A pod in the foreground. Containers' lines go to the stream that they were printed to, events to stderr.
+
+    A stream whose reader is gone is not written to again, and the pod goes on.
+    """
+
+    def __init__(self, quiet: bool) -> None:
+        self._quiet = quiet
+        self._closed: set[int] = set()
+
+    def line(self, name: str, stream: str, text: bytes) -> None:
+        """One line of a container."""
+        self._write(prefixed(name, text), output.STDERR if stream == "stderr" else output.STDOUT)
+
+    def event(self, event: dict[str, Any]) -> None:
+        """One event, unless they are not wanted."""
+        if not self._quiet or event["event"] in ("failed", "clean up failed"):
+            self._write(tables.event_line(event, None, _WIDTH), output.STDERR)
+
+    def _write(self, text: str, descriptor: int) -> None:
+        if descriptor in self._closed:
+            return
+        try:
+            output.write(text, descriptor)
+        except OSError:
+            self._closed.add(descriptor)
+
+
+def prefixed(name: str, text: bytes) -> str:
+    """A container's line behind its name; bytes that are not UTF-8 are kept as they are."""
+    return f"{name:<{_WIDTH}} | {text.decode('utf-8', 'surrogateescape')}\n"
+
+
+def log_lines(batch: Sequence[tuple[str, str, str, bytes]], plain: bool, timestamps: bool) -> str:
+    """Lines of logs: (time, container, stream, text). plain: without the container's name."""
+    lines = []
+    for when, name, _, text in batch:
+        line = text.decode("utf-8", "surrogateescape") + "\n" if plain else prefixed(name, text)
+        lines.append(f"{when} {line}" if timestamps else line)
+    return "".join(lines)

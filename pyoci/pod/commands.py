@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the commands of ``pyoci pod`` do: run, stop, rm, ps, logs. Nothing here prints."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from pyoci.errors import PodError
+from pyoci.pod import control, daemon, manifest, prepare, yamltext
+from pyoci.pod.directory import Directory, names
+from pyoci.pod.engine import Engine
+from pyoci.pod.logs import Reader
+from pyoci.pod.supervisor import Audience, Supervisor
+
+ENDED = ("Succeeded", "Failed")
+_SLACK = 30.0  # seconds beyond the grace period in which a supervisor has to end
+
+Tell = Callable[[dict[str, Any]], None]
+
+
+def run(engine: Engine, path: str, name: str, backoff: float, audience: Audience) -> int:
+    """Runs the pod of a manifest in this process, and removes it at its end; 0 or 1 as Supervisor.run says."""
+    pod = manifest.load(path, name)
+    directory = Directory(engine.root.path, pod.name)
+    lock = directory.claim(_text(path))
+    try:
+        return Supervisor(pod, directory, engine, backoff, audience).run()
+    finally:
+        prepare.remove(directory)
+        os.close(lock)
+
+
+def run_detached(engine: Engine, path: str, name: str, backoff: float, wait: float) -> tuple[str, bool]:
+    """Runs the pod of a manifest in a process of its own; gives its name, and whether it is up.
+
+    wait: seconds at most until every container has been started; after that the pod goes on by itself and
+    the answer is False. Raises PodError if the pod failed within that time.
+    """
+    pod = manifest.load(path, name)
+    directory = Directory(engine.root.path, pod.name)
+    lock = directory.claim(_text(path))
+    try:
+        up = daemon.detach(
+            lambda audience: Supervisor(pod, directory, engine, backoff, audience).run(),
+            keep=lock, log=f"{directory.path}/supervisor.log", wait=wait,
+        )  # fmt: skip
+    except PodError as error:
+        raise PodError(f"pod {pod.name}: {error} ('pyoci pod logs' tells more, 'pyoci pod rm' removes it)") from None
+    finally:
+        os.close(lock)
+    return pod.name, up
+
+
+def stop(directory: Directory, seconds: int | None, tell: Tell) -> None:
+    """Ends a pod and waits for it. seconds: another grace period than the pod's; tell: called with each event.
+
+    An ended pod is fine. Raises PodError.
+    """
+    directory.require()
+    client = control.connect(directory)
+    if client is None:
+        if condition(directory, directory.load()) not in ENDED:
+            raise _lost(directory)
+        return
+    grace = directory.load().get("grace", 30) if seconds is None else seconds
+    if not _end(client, seconds, grace + _SLACK, tell):
+        raise PodError(f"pod {directory.name}: its supervisor does not answer; 'pyoci pod rm --force' ends it")
+
+
+def remove(engine: Engine, directory: Directory, force: bool) -> None:
+    """Removes what is left of a pod. force: also of one that runs, or whose supervisor died. Raises PodError."""
+    directory.require()
+    lock = directory.take_lock()
+    if lock < 0 and not force:
+        raise PodError(f"pod {directory.name}: it runs; stop it first, or use --force")
+    if lock < 0:
+        _force_end(directory)
+        if not directory.exists():
+            return  # a pod in the foreground removes itself
+        lock = directory.take_lock()
+        if lock < 0:
+            raise PodError(f"pod {directory.name}: its supervisor does not end")
+    try:
+        if not force and _phase(directory) not in ENDED:
+            raise _lost(directory)
+        for name in prepare.containers(directory, engine.ids()):
+            engine.remove(f"{directory.name}.{name}")
+        prepare.remove(directory)
+        prepare.remove_cgroup(directory.name, engine.cgroup_manager)
+    finally:
+        os.close(lock)
+
+
+def states(root: str) -> list[dict[str, Any]]:
+    """The states of all pods, each with its ``condition`` as phase."""
+    found = []
+    for name in names(root):
+        directory = Directory(root, name)
+        try:
+            state = directory.load()
+        except PodError:
+            if not directory.exists():
+                continue
+            state = {"name": name, "phase": "Unknown", "containers": [], "events": [], "manifest": ""}
+        state["phase"] = condition(directory, state)
+        found.append(state)
+    return found
+
+
+def condition(directory: Directory, state: dict[str, Any]) -> str:
+    """A pod's phase; Unknown if it has not ended and its supervisor is gone."""
+    phase = str(state.get("phase", "Unknown"))
+    return phase if phase in ENDED or directory.supervised() else "Unknown"
+
+
+def logs(directory: Directory, container: str, follow: bool) -> Iterator[list[tuple[str, str, str, bytes]]]:
+    """Batches of (time, container, stream, text), sorted by time within a batch.
+
+    container: "" for all. follow: wait for more, until the pod's end. Raises PodError.
+    """
+    state = directory.load()
+    known = [one["name"] for one in state["containers"] if one["kind"] != "sandbox"]
+    if container and container not in known:
+        raise PodError(f"pod {directory.name}: has no container {container!r}, only {', '.join(known)}")
+    readers = {name: Reader(directory.log(name)) for name in ([container] if container else known)}
+    # First the watch, then the first reading: a line in between is news, not a gap.
+    client = control.connect(directory) if follow else None
+    if client is not None:
+        client.send({"watch": True})
+    while True:
+        batch = [(when, name, stream, text) for name, log in readers.items() for when, stream, text in log.read()]
+        yield sorted(batch)
+        if client is None:
+            return
+        if client.next(None) is None:
+            client.close()
+            client = None  # once more: what was written at the very end
+        else:
+            client.drain()
+
+
+def _end(client: control.Client, seconds: int | None, limit: float, tell: Tell) -> bool:
+    """Asks a supervisor to end its pod; whether it ended within ``limit`` seconds."""
+    deadline = time.monotonic() + limit
+    try:
+        process = os.pidfd_open(client.supervisor())
+    except ProcessLookupError:
+        return True
+    try:
+        client.send({"stop": seconds})
+        while (news := client.next(deadline)) is not None:
+            if "event" in news:
+                tell(news["event"])
+        return _wait(process, deadline - time.monotonic())
+    except TimeoutError:
+        return False
+    finally:
+        client.close()
+        os.close(process)
+
+
+def _force_end(directory: Directory) -> None:
+    """Ends a pod without grace; a supervisor that does not obey is killed."""
+    client = control.connect(directory)
+    if client is None:
+        return
+    process = os.pidfd_open(client.supervisor())
+    try:
+        if not _end(client, 0, _SLACK, lambda _: None):
+            signal.pidfd_send_signal(process, signal.SIGKILL)
+            _wait(process, _SLACK)
+    except ProcessLookupError:
+        pass
+    finally:
+        os.close(process)
+
+
+def _wait(pidfd: int, seconds: float) -> bool:
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(max(0, int(seconds * 1000))))
+
+
+def _phase(directory: Directory) -> str:
+    try:
+        return str(directory.load().get("phase"))
+    except PodError:
+        return "Unknown"
+
+
+def _lost(directory: Directory) -> PodError:
+    return PodError(
+        f"pod {directory.name}: its supervisor is gone, its containers may still run; 'pyoci pod rm --force' removes it"
+    )
+
+
+def _text(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read(yamltext.LARGEST)
+    except OSError as error:
+        raise PodError(f"read {path}: {error.strerror}") from None

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The socket of a pod's supervisor: who asks for an end, and who waits for news.
+
+SOCK_SEQPACKET, one JSON object a message.
+
+    client                                  supervisor
+    {"stop": SECONDS or null} ----------->                    null: the pod's own grace period
+    {"watch": true} --------------------->
+                     <-------------------- {"event": {...}}   as each thing happens
+                     <-------------------- {"log": NAME}      to watchers: this log has grown
+                     <-------------------- (end)              the supervisor is gone
+
+News may be lost on the way to a client that does not read; the state in pod.json is what counts.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import time
+from typing import Any
+
+from pyoci import jsontext
+from pyoci.pod.directory import Directory
+
+_KIND = socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC
+_LONGEST = 65536
+_CLIENTS = 64
+
+
+class Server:
+    """The supervisor's side. Descriptors are polled by the supervisor."""
+
+    def __init__(self, directory: Directory) -> None:
+        self.listener = socket.socket(socket.AF_UNIX, _KIND | socket.SOCK_NONBLOCK)
+        self.clients: dict[int, socket.socket] = {}
+        self._watchers: set[int] = set()
+        _at(directory, self.listener.bind)
+        self.listener.listen(_CLIENTS)
+
+    def accept(self) -> int:
+        """Takes one client in; gives its descriptor, -1 if it is gone or one too many."""
+        try:
+            client, _ = self.listener.accept()
+        except OSError:
+            return -1
+        if len(self.clients) >= _CLIENTS:
+            client.close()
+            return -1
+        client.setblocking(False)
+        self.clients[client.fileno()] = client
+        return client.fileno()
+
+    def receive(self, fd: int) -> dict[str, Any] | None:
+        """One request; {} for nonsense; None at the client's end, which closes it."""
+        try:
+            data = self.clients[fd].recv(_LONGEST)
+        except BlockingIOError:
+            return {}
+        except OSError:
+            data = b""
+        if not data:
+            self._watchers.discard(fd)
+            self.clients.pop(fd).close()
+            return None
+        request = _decoded(data)
+        if request.get("watch"):
+            self._watchers.add(fd)
+        return request
+
+    def tell(self, message: dict[str, Any]) -> None:
+        """Sends news: to everybody, or to watchers only if it is about a log."""
+        data = jsontext.dumps(message).encode()
+        for fd in list(self._watchers if "log" in message else self.clients):
+            try:
+                self.clients[fd].send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+            except OSError:
+                pass  # full, so the client has news to read anyway; or gone, which its next poll says
+
+    def close(self) -> None:
+        """Ends every connection."""
+        for client in self.clients.values():
+            client.close()
+        self.listener.close()
+
+
+class Client:
+    """The side of a command."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._socket = connection
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Sends one request; a supervisor that is just gone does not matter."""
+        try:
+            self._socket.send(jsontext.dumps(message).encode(), socket.MSG_NOSIGNAL)
+        except OSError:
+            pass
+
+    def next(self, deadline: float | None) -> dict[str, Any] | None:
+        """The next news, None at the supervisor's end.
+
+        deadline: time.monotonic() at which TimeoutError is raised; None waits as long as the supervisor lives.
+        """
+        self._socket.settimeout(None if deadline is None else max(deadline - time.monotonic(), 0.001))
+        try:
+            data = self._socket.recv(_LONGEST)
+        except TimeoutError:
+            raise
+        except OSError:
+            data = b""
+        return _decoded(data) if data else None
+
+    def drain(self) -> None:
+        """Takes all news that is waiting already."""
+        self._socket.setblocking(False)
+        try:
+            while self._socket.recv(_LONGEST):
+                pass
+        except OSError:
+            pass
+
+    def supervisor(self) -> int:
+        """The PID of the process that listens (unix(7), SO_PEERCRED)."""
+        credentials = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        return int(struct.unpack("3i", credentials)[0])
+
+    def close(self) -> None:
+        """Ends the connection."""
+        self._socket.close()
+
+
+def connect(directory: Directory) -> Client | None:
+    """A connection to the pod's supervisor, None if there is none."""
+    connection = socket.socket(socket.AF_UNIX, _KIND)
+    try:
+        _at(directory, connection.connect)
+    except OSError:
+        connection.close()
+        return None
+    return Client(connection)
+
+
+def _at(directory: Directory, call: Any) -> None:
+    """Binds or connects by way of /proc: a socket's address has room for 107 bytes only."""
+    fd = os.open(directory.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        call(f"/proc/self/fd/{fd}/control")
+    finally:
+        os.close(fd)
+
+
+def _decoded(data: bytes) -> dict[str, Any]:
+    try:
+        message = jsontext.loads(data)
+    except ValueError:
+        return {}
+    return message if isinstance(message, dict) else {}

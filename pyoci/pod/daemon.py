@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A supervisor in the background: forked twice, in a session of its own, with a pipe that says how it began."""
+
+from __future__ import annotations
+
+import os
+import select
+import traceback
+from collections.abc import Callable
+
+from pyoci.errors import PodError
+from pyoci.pod.supervisor import Audience
+
+_LONGEST = 4096  # bytes of the report; one write of so many is atomic (PIPE_BUF, pipe(7))
+
+
+class _Report(Audience):
+    """Passes on whether the pod came up, and closes the pipe."""
+
+    def __init__(self, pipe: int) -> None:
+        self._pipe = pipe
+
+    def ready(self, error: str) -> None:
+        try:
+            os.write(self._pipe, (f"failed {error}" if error else "up").encode()[:_LONGEST])
+        except OSError:
+            pass  # whoever started us has not waited
+        os.close(self._pipe)
+
+
+def detach(main: Callable[[Audience], int], keep: int, log: str, wait: float) -> bool:
+    """Runs ``main`` in a daemon; whether it reported within ``wait`` seconds that the pod is up.
+
+    keep: a descriptor that the daemon needs; every other is closed. log: where an unforeseen error goes.
+    Raises PodError with the daemon's own words if the pod failed, or if the daemon ended without a word.
+    """
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    child = os.fork()
+    if child == 0:
+        os.close(reader)
+        _daemon(main, writer, keep, log)
+    os.close(writer)
+    try:
+        os.waitpid(child, 0)
+        poll = select.poll()
+        poll.register(reader, select.POLLIN)
+        if not poll.poll(int(wait * 1000)):
+            return False
+        report = os.read(reader, _LONGEST).decode(errors="replace")
+    finally:
+        os.close(reader)
+    if report == "up":
+        return True
+    raise PodError(report.removeprefix("failed ") or f"its supervisor ended without a word; see {log}")
+
+
+def _daemon(main: Callable[[Audience], int], writer: int, keep: int, log: str) -> None:
+    """Never returns. The first child makes the session and ends, so the second can never get a terminal."""
+    status = 1
+    try:
+        os.setsid()
+        if os.fork():
+            os._exit(0)
+        _redirect(writer, keep, log)
+        status = main(_Report(writer))
+    except BaseException:
+        os.write(2, traceback.format_exc().encode())
+    finally:
+        os._exit(status)
+
+
+def _redirect(writer: int, keep: int, log: str) -> None:
+    os.chdir("/")
+    null = os.open("/dev/null", os.O_RDWR)
+    errors = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    for fd, target in ((null, 0), (null, 1), (errors, 2)):
+        os.dup2(fd, target)
+    first, last = sorted((writer, keep))
+    os.closerange(3, first)
+    os.closerange(first + 1, last)
+    os.closerange(last + 1, 1 << 20)

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What containers print: from their pipes into their logs, and to whoever looks on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from pyoci.pod.directory import Directory
+from pyoci.pod.logs import Lines, Log
+
+_PIECE = 65536
+_LAST = 64
+"""Pieces read at most from a pipe whose container has ended: another process may hold it open and go on writing."""
+
+Tell = Callable[[str, str, bytes], None]
+"""Called with container, stream and text of a line (or a part of a long one)."""
+
+
+class Output:
+    """The open pipes of all containers; their descriptors are polled by the supervisor."""
+
+    def __init__(self, directory: Directory, tell: Tell) -> None:
+        self._directory = directory
+        self._tell = tell
+        self._logs: dict[str, Log] = {}
+        self._pipes: dict[int, tuple[str, str, Lines]] = {}
+
+    def add(self, name: str, stream: str, fd: int) -> None:
+        """Takes over the reading end of a pipe; ``stream`` is stdout or stderr."""
+        os.set_blocking(fd, False)
+        if name not in self._logs:
+            self._logs[name] = Log(self._directory.log(name))
+        self._pipes[fd] = (name, stream, Lines())
+
+    def read(self, fd: int) -> bool:
+        """Takes what is in the pipe, a piece at most; False when it has ended and is closed."""
+        name, stream, lines = self._pipes[fd]
+        try:
+            data = os.read(fd, _PIECE)
+        except BlockingIOError:
+            return True
+        self._write(name, stream, lines.feed(data) if data else lines.end())
+        if not data:
+            del self._pipes[fd]
+            os.close(fd)
+        return bool(data)
+
+    def last(self, name: str) -> list[int]:
+        """Takes what an ended container has left and closes its pipes; gives their descriptors."""
+        closed = [fd for fd, pipe in self._pipes.items() if pipe[0] == name]
+        for fd in closed:
+            for _ in range(_LAST):
+                try:
+                    data = os.read(fd, _PIECE)
+                except BlockingIOError:
+                    break
+                if not data:
+                    break
+                self._write(name, self._pipes[fd][1], self._pipes[fd][2].feed(data))
+            _, stream, lines = self._pipes.pop(fd)
+            self._write(name, stream, lines.end())
+            os.close(fd)
+        return closed
+
+    def close(self) -> None:
+        """Closes everything."""
+        for fd in self._pipes:
+            os.close(fd)
+        for log in self._logs.values():
+            log.close()
+        self._pipes, self._logs = {}, {}
+
+    def _write(self, name: str, stream: str, entries: list[tuple[bytes, bool]]) -> None:
+        if not entries:
+            return
+        try:
+            self._logs[name].write(stream, entries)
+        except OSError:
+            pass  # a full disk costs the log, not the pod
+        for text, _ in entries:
+            self._tell(name, stream, text)

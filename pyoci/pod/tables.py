@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""States and events as text for people. Pure functions; every result ends with a newline."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from pyoci.pod.inspection import NAMESPACES
+
+Document = dict[str, Any]
+
+
+def pods(states: Sequence[Document], now: float) -> str:
+    """``pod ps``: a line a pod."""
+    rows = [("NAME", "STATUS", "READY", "RESTARTS", "AGE", "MANIFEST")]
+    for state in states:
+        containers = [one for one in state["containers"] if one["kind"] == "container"]
+        ready = sum(one["status"] == "running" for one in containers) if state["phase"] != "Unknown" else 0
+        restarts = sum(one["restarts"] for one in state["containers"])
+        age = duration(now - state["created"]) if "created" in state else "-"
+        count = f"{ready}/{len(containers)}"
+        rows.append((state["name"], state["phase"], count, str(restarts), age, state["manifest"]))
+    return columns(rows)
+
+
+def inspection(state: Document) -> str:
+    """``pod inspect``: what the pod is, the matrix of namespaces, the network, the containers, the events."""
+    parts = [_head(state), "\n" + matrix(state), "\n" + network(state), "\n" + containers(state), "\n" + history(state)]
+    return "".join(parts)
+
+
+def matrix(state: Document) -> str:
+    """A row a running container, a column a namespace, its inode, and whose it is.
+
+    ``=`` marks the sandbox's namespace, ``host`` the machine's; no mark is a namespace of the container's own.
+    """
+    rows: list[tuple[str, ...]] = [("NAMESPACES", *NAMESPACES)]
+    for one in state["containers"]:
+        if one["namespaces"]:
+            cells = [_cell(one, one["namespaces"][name]) for name in NAMESPACES]
+            rows.append((("pause" if one["kind"] == "sandbox" else one["name"]), *cells))
+    if len(rows) == 1:
+        return "NAMESPACES  none: nothing runs\n"
+    return columns(rows) + "(= the same namespace as the sandbox's;  host: the machine's;  no mark: its own)\n"
+
+
+def _cell(one: Document, namespace: Document) -> str:
+    if namespace["host"]:
+        return "  host"
+    mark = "= " if namespace["sandbox"] and one["kind"] != "sandbox" else "  "
+    return f"{mark}{namespace['inode']}"
+
+
+def network(state: Document) -> str:
+    """The interfaces of the sandbox."""
+    if state["networkError"]:
+        return f"NETWORK  unknown: {state['networkError']}\n"
+    if not state["network"]:
+        return "NETWORK  none\n"
+    rows = [("NETWORK", "STATE", "MTU", "ADDRESSES")]
+    for link in state["network"]:
+        addresses = " ".join(link["addresses"]) or "-"
+        rows.append((link["name"], "up" if link["up"] else "down", str(link["mtu"]), addresses))
+    return columns(rows)
+
+
+def containers(state: Document) -> str:
+    """A line a container, in the order of their start."""
+    rows = [("CONTAINERS", "KIND", "STATUS", "PID", "EXIT", "RESTARTS", "ID")]
+    for one in state["containers"]:
+        exit_code = "-" if one["code"] is None else str(one["code"])
+        status = one["status"] + (f" ({one['reason']})" if one["reason"] else "")
+        pid, restarts = str(one["pid"] or "-"), str(one["restarts"])
+        rows.append((one["name"], one["kind"], status, pid, exit_code, restarts, one["id"]))
+    return columns(rows)
+
+
+def history(state: Document) -> str:
+    """What happened, a line an event, with seconds since the pod began."""
+    lines = ["EVENTS\n"]
+    width = max((len(event["container"]) for event in state["events"]), default=0)
+    lines += [event_line(event, state["created"], width) for event in state["events"]]
+    return "".join(lines)
+
+
+def event_line(event: Document, begin: float | None, width: int) -> str:
+    """One event. begin: the time that counts as 0, None to show the time of day."""
+    when = clock(event["time"]) if begin is None else f"{event['time'] - begin:+10.3f} s"
+    text = f"  {when}  {event['container'] or 'pod':<{max(width, 3)}}  {event['event']}"
+    return text + (f": {event['detail']}" if event["detail"] else "") + "\n"
+
+
+def columns(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of cells, the columns aligned, two blanks between them."""
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def duration(seconds: float) -> str:
+    """An age in its largest whole unit and the next: 12s, 3m05s, 2h10m, 5d3h."""
+    whole = max(0, int(seconds))
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    if whole < 86400:
+        return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+    return f"{whole // 86400}d{whole % 86400 // 3600}h"
+
+
+def clock(seconds: float) -> str:
+    """The local time of day with milliseconds."""
+    milliseconds = int(seconds * 1000) % 1000
+    return time.strftime("%H:%M:%S", time.localtime(seconds)) + f".{milliseconds:03d}"
+
+
+def _head(state: Document) -> str:
+    rows = [
+        ("POD", state["name"]),
+        ("status", state["phase"] + (f": {state['reason']}" if state.get("reason") else "")),
+        ("manifest", state["manifest"]),
+        ("supervisor", f"pid {state['supervisor']}"),
+        ("policy", f"restart {state['restartPolicy']}, grace period {state['grace']} s, "
+                   f"pid namespace {'shared' if state['shareProcessNamespace'] else 'not shared'}"),
+    ]  # fmt: skip
+    if state["labels"]:
+        rows.append(("labels", " ".join(f"{key}={value}" for key, value in state["labels"].items())))
+    return columns(rows)
