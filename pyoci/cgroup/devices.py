@@ -177,7 +177,8 @@ def _rule(device: dict[str, Any], pointer: str) -> Rule:
     numbers = []
     for name in ("major", "minor"):
         number = device.get(name, ANY)
-        if not ANY <= number < 2**32:
+        # The v1 controller takes 2^32 - 1 for "all".
+        if not ANY <= number < 2**32 - 1:
             raise CgroupError(f"{pointer}/{name}: {number} is not a device number")
         numbers.append(number)
     return Rule(device["allow"], kind, numbers[0], numbers[1], access)

@@ -71,6 +71,7 @@ def test_a_hole_that_v1_cannot_hold_is_refused() -> None:
         (rule(True, "r", "p", 1, 1), "type: p"),
         (rule(True, "r", "c", -2, 1), "major: -2"),
         (rule(True, "r", "c", 1, 2**32), "minor: 4294967296"),
+        (rule(True, "r", "c", 2**32 - 1, 1), "major: 4294967295"),
     ],
 )
 def test_malformed(bad: dict[str, Any], pointer: str) -> None:
