@@ -162,7 +162,7 @@ def is_time(text: str) -> bool:
 '''
 
 KEYWORDS = {
-    "$comment", "$schema", "title", "description", "type", "enum", "minimum", "maximum", "minLength", "maxLength",
+    "title", "description", "type", "enum", "minimum", "maximum", "minLength", "maxLength",
     "minItems", "maxItems", "pattern", "properties", "required", "propertyNames", "additionalProperties", "items",
     "if", "then", "anyOf",
 }  # fmt: skip

@@ -15,6 +15,9 @@ from pyoci.errors import PyociError
 Schema = dict[str, Any]
 
 NAMES = ("config", "process", "state", "features")
+# What is of a file and not of the place that its content is put to. A "$schema" inside of a schema would make
+# jsonschema check that part with a validator of its own, without the types of check.py.
+_OF_THE_FILE = ("$schema", "$comment", "$defs")
 
 
 def directory() -> str:
@@ -32,9 +35,8 @@ def load(name: str, where: str | None = None) -> Schema:
     Keywords beside a ``$ref`` win over those that it names; the schemas put only a description there.
     where: another directory than ``directory()``.
     """
-    files = _Files(where or directory())
-    schema = files.expanded({"$ref": f"{name}.json"}, "")
-    return {key: value for key, value in schema.items() if key != "$defs"}
+    schema: Schema = _Files(where or directory()).expanded({"$ref": f"{name}.json"}, "")
+    return schema
 
 
 class _Files:
@@ -51,7 +53,7 @@ class _Files:
         if not isinstance(node, dict):
             return node
         if "$ref" not in node:
-            return {key: self.expanded(value, file) for key, value in node.items() if key != "$defs"}
+            return {key: self.expanded(value, file) for key, value in node.items() if key not in _OF_THE_FILE}
         target, other = self._target(node["$ref"], file)
         beside = {key: value for key, value in node.items() if key != "$ref"}
         return {**self.expanded(target, other), **self.expanded(beside, file)}
