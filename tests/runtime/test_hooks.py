@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The six kinds of hooks: when they run, where, with what, and what their failure does."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+import jsonschema
+import pytest
+from harness import inspection
+from harness.bundle import Bundle
+from harness.runtime import Runtime, wait_until
+
+STAGES = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
+AT_CREATE = ("prestart", "createRuntime", "createContainer")
+IN_RUNTIME = ("prestart", "createRuntime", "poststart", "poststop")
+
+
+def recorder(bundle: Bundle, stage: str, script: str = "") -> None:
+    """A hook that appends its stage to a journal; startContainer's is inside the container."""
+    journal = "/journal" if stage == "startContainer" else bundle.rootfs / "journal"
+    bundle.hook(stage, f"echo {stage} >> {journal}; {script}")
+
+
+def journal(bundle: Bundle) -> list[str]:
+    path = bundle.rootfs / "journal"
+    return path.read_text().split() if path.exists() else []
+
+
+def test_order(runtime: Runtime) -> None:
+    bundle = runtime.bundle().sh("echo program >> /journal; sleep 100")
+    for stage in reversed(STAGES):
+        recorder(bundle, stage)
+    container = runtime.create(bundle)
+    assert journal(bundle) == ["prestart", "createRuntime", "createContainer"]
+    container.start()
+    wait_until(lambda: "program" in journal(bundle) and "poststart" in journal(bundle), "the program")
+    found = journal(bundle)
+    assert found.index("startContainer") < found.index("program")
+    assert found.index("startContainer") < found.index("poststart")
+    container.end()
+    container.delete()
+    assert journal(bundle)[-1] == "poststop"
+    assert sorted(journal(bundle)) == sorted([*STAGES, "program"])
+
+
+def test_hooks_of_a_stage_in_their_order(runtime: Runtime) -> None:
+    bundle = runtime.bundle()
+    for number in range(4):
+        bundle.hook("createRuntime", f"echo {number} >> {bundle.rootfs}/journal")
+    runtime.create(bundle)
+    assert journal(bundle) == ["0", "1", "2", "3"]
+
+
+def test_poststop_with_delete_force(runtime: Runtime) -> None:
+    bundle = runtime.bundle()
+    recorder(bundle, "poststop")
+    container = runtime.start(bundle)
+    runtime.ok("delete", "--force", container.id)
+    assert journal(bundle) == ["poststop"]
+
+
+def test_all_with_run(runtime: Runtime) -> None:
+    bundle = runtime.bundle().args("/bin/true")
+    for stage in STAGES:
+        recorder(bundle, stage)
+    assert runtime.run(bundle).code == 0
+    assert sorted(journal(bundle)) == sorted(STAGES)
+
+
+@pytest.mark.parametrize(("stage", "status"), [
+    ("prestart", "creating"), ("createRuntime", "creating"), ("createContainer", "creating"),
+    ("startContainer", "created"), ("poststart", "running"), ("poststop", "stopped")])
+def test_state_on_stdin(runtime: Runtime, state_schema: jsonschema.protocols.Validator, stage: str, status: str) -> None:
+    bundle = runtime.bundle().args("/bin/sleep", "100")
+    bundle.config["annotations"] = {"org.example.key": "value"}
+    bundle.hook(stage, f"cat > {'/state' if stage == 'startContainer' else bundle.rootfs / 'state'}")
+    container = runtime.start(bundle)
+    path = bundle.rootfs / "state"
+    if stage == "poststop":
+        runtime.ok("delete", "--force", container.id)
+    wait_until(path.exists, "the hook")
+    wait_until(lambda: path.read_text().strip().endswith("}"), "the state")
+    state = json.loads(path.read_text())
+    state_schema.validate(state)
+    assert state["id"] == container.id
+    assert state["bundle"] == str(bundle.path)
+    assert state["annotations"] == {"org.example.key": "value"}
+    assert state["status"] == status
+    if stage in IN_RUNTIME and stage != "poststop":
+        assert state["pid"] == container.pid
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_namespaces(runtime: Runtime, stage: str) -> None:
+    """createContainer and startContainer hooks run in the container's, the others in the runtime's."""
+    bundle = runtime.bundle().args("/bin/sleep", "100")
+    target = "/ns" if stage == "startContainer" else bundle.rootfs / "ns"
+    bundle.hook(stage, f"for n in mnt net uts ipc; do readlink /proc/self/ns/$n; done > {target}.new; mv {target}.new {target}")
+    container = runtime.start(bundle)
+    inside = inspection.namespaces(container.pid)
+    outside = inspection.namespaces(os.getpid())
+    if stage == "poststop":
+        runtime.ok("delete", "--force", container.id)
+    path = bundle.rootfs / "ns"
+    wait_until(path.exists, "the hook")
+    expected = outside if stage in IN_RUNTIME else inside
+    assert path.read_text().split() == [expected[name] for name in ("mnt", "net", "uts", "ipc")]
+
+
+def test_create_container_hook_sees_the_mounts_before_the_pivot(runtime: Runtime) -> None:
+    bundle = runtime.bundle()
+    bundle.hook("createContainer", f"test -d {bundle.path} && grep -c ' {bundle.rootfs}/proc ' /proc/self/mountinfo > "
+                                   f"{bundle.path}/count")
+    runtime.create(bundle)
+    assert (bundle.path / "count").read_text() == "1\n"
+
+
+def test_start_container_hook_sees_the_root(runtime: Runtime) -> None:
+    bundle = runtime.bundle().hook("startContainer", "ls / > /listing")
+    runtime.start(bundle)
+    assert "listing" in (bundle.rootfs / "listing").read_text().split()
+
+
+def test_args_and_env_exactly(runtime: Runtime) -> None:
+    bundle = runtime.bundle()
+    target = bundle.path / "seen"
+    bundle.config["hooks"] = {"createRuntime": [{
+        "path": "/bin/sh", "args": ["zero", "-c", f'echo "$0|$1|$A" > {target}; tr "\\0" "\\n" < /proc/$$/environ >> {target}',
+                                    "one", "two words"],
+        "env": ["A=b c"]}]}
+    runtime.create(bundle, env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "SECRET": "1"})
+    assert target.read_text().splitlines() == ["one|two words|b c", "A=b c"]
+
+
+def test_hook_without_args(runtime: Runtime) -> None:
+    bundle = runtime.bundle()
+    tool = bundle.path / "tool"
+    tool.write_text(f"#!/bin/sh\necho ran > {bundle.path}/ran\n")
+    tool.chmod(0o755)
+    bundle.config["hooks"] = {"createRuntime": [{"path": str(tool)}]}
+    runtime.create(bundle)
+    assert (bundle.path / "ran").exists()
+
+
+@pytest.mark.parametrize("stage", AT_CREATE)
+def test_failure_at_create(runtime: Runtime, stage: str) -> None:
+    """create fails, no later hook but poststop runs, and nothing is left."""
+    bundle = runtime.bundle()
+    for other in STAGES:
+        recorder(bundle, other, "exit 3" if other == stage else "")
+    error = runtime.refuses(bundle)
+    assert "hook" in error.lower()
+    ran = journal(bundle)
+    assert [other for other in ran if other != "poststop"] == list(STAGES[: STAGES.index(stage) + 1])
+
+
+def test_failure_at_start(runtime: Runtime) -> None:
+    """A failed startContainer hook: the program does not run, and the container stops."""
+    bundle = runtime.bundle().sh("echo program >> /journal")
+    recorder(bundle, "startContainer", "exit 3")
+    container = runtime.create(bundle)
+    assert "hook" in runtime.fails("start", container.id).lower()
+    container.wait()
+    assert container.state()["status"] == "stopped"
+    assert journal(bundle) == ["startContainer"]
+    container.delete()
+
+
+def test_failure_of_poststart(runtime: Runtime) -> None:
+    """runtime-spec 1.3: start fails, and the container is stopped."""
+    bundle = runtime.bundle()
+    recorder(bundle, "poststart", "exit 3")
+    container = runtime.create(bundle)
+    assert "hook" in runtime.fails("start", container.id).lower()
+    wait_until(lambda: not inspection.alive(container.pid), "the end of the container")
+
+
+def test_failure_of_poststop_is_only_a_warning(runtime: Runtime) -> None:
+    bundle = runtime.bundle().args("/bin/true")
+    recorder(bundle, "poststop", "exit 3")
+    recorder(bundle, "poststop")
+    container = runtime.start(bundle)
+    container.wait()
+    container.delete()
+    assert journal(bundle) == ["poststop", "poststop"]
+    runtime.assert_clean()
+
+
+def test_missing_hook(runtime: Runtime) -> None:
+    bundle = runtime.bundle()
+    bundle.config["hooks"] = {"createRuntime": [{"path": "/nonesuch/hook"}]}
+    assert "/nonesuch/hook" in runtime.refuses(bundle)
+
+
+def test_relative_hook_path(runtime: Runtime) -> None:
+    bundle = runtime.bundle()
+    bundle.config["hooks"] = {"createRuntime": [{"path": "bin/true"}]}
+    assert "hook" in runtime.refuses(bundle).lower()
+
+
+@pytest.mark.parametrize("stage", ["createRuntime", "createContainer"])
+def test_timeout(runtime: Runtime, stage: str) -> None:
+    """A hook that hangs is ended with its children, even when one of them holds its output."""
+    bundle = runtime.bundle()
+    seconds = f"7{os.getpid()}"
+    bundle.hook(stage, f"sleep {seconds} & sleep {seconds}", timeout=1)
+    begin = time.monotonic()
+    error = runtime.refuses(bundle, timeout=4)
+    assert time.monotonic() - begin < 2
+    assert "hook" in error.lower() or "timeout" in error.lower()
+
+
+@pytest.mark.parametrize("value", [0, -1])
+def test_timeout_that_is_not_positive(runtime: Runtime, value: int) -> None:
+    bundle = runtime.bundle().hook("createRuntime", "true", timeout=value)
+    assert "timeout" in runtime.refuses(bundle)
+
+
+def test_error_shows_what_the_hook_said(runtime: Runtime) -> None:
+    bundle = runtime.bundle().hook("createRuntime", "echo the reason >&2; exit 3")
+    assert "the reason" in runtime.refuses(bundle)
+
+
+def test_hook_can_configure_the_network_namespace(runtime: Runtime) -> None:
+    """What CNI needs: at createRuntime the state's PID leads to the new network namespace."""
+    bundle = runtime.bundle().args("/bin/ip", "-o", "link")
+    python = "import json,sys;print(json.load(sys.stdin)['pid'])"
+    bundle.hook("createRuntime", f"pid=$(/usr/bin/python3 -c \"{python}\") && "
+                                 "nsenter --target $pid --net ip link add name dummy7 type bridge")
+    assert "dummy7" in runtime.output(bundle)
+
+
+def test_hook_does_not_hold_descriptors_of_the_caller(runtime: Runtime) -> None:
+    bundle = runtime.bundle()
+    bundle.hook("createRuntime", f"ls -l /proc/self/fd > {bundle.path}/fds")
+    descriptor = os.open(bundle.path, os.O_RDONLY)
+    try:
+        runtime.create(bundle, pass_fds=[descriptor])
+    finally:
+        os.close(descriptor)
+    links = [line.split()[-1] for line in Path(bundle.path / "fds").read_text().splitlines()[1:]]
+    assert str(bundle.path) not in links

@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Seccomp profiles do what they say."""
+
+from __future__ import annotations
+
+import errno
+import platform
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness import inspection
+from harness.bundle import Bundle
+from harness.runtime import Runtime
+
+ARCHITECTURE = {"x86_64": "SCMP_ARCH_X86_64", "aarch64": "SCMP_ARCH_AARCH64"}[platform.machine()]
+
+
+def profile(default: str, *rules: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"defaultAction": default, "architectures": [ARCHITECTURE], "syscalls": list(rules), **more}
+
+
+def rule(action: str, *names: str, **more: Any) -> dict[str, Any]:
+    return {"names": list(names), "action": action, **more}
+
+
+def with_profile(runtime: Runtime, script: str, seccomp: dict[str, Any]) -> Bundle:
+    bundle = runtime.bundle().sh(script)
+    bundle.linux["seccomp"] = seccomp
+    return bundle
+
+
+def test_mode_is_filter(runtime: Runtime) -> None:
+    bundle = with_profile(runtime, "cat /proc/self/status", profile("SCMP_ACT_ALLOW", rule("SCMP_ACT_ERRNO", "swapon")))
+    status = inspection.parse_status(runtime.output(bundle))
+    assert (status["Seccomp"], status["NoNewPrivs"]) == ("2", "1")
+
+
+def test_mode_without_no_new_privileges(runtime: Runtime) -> None:
+    bundle = with_profile(runtime, "cat /proc/self/status", profile("SCMP_ACT_ALLOW", rule("SCMP_ACT_ERRNO", "swapon")))
+    bundle.process["noNewPrivileges"] = False
+    status = inspection.parse_status(runtime.output(bundle))
+    assert (status["Seccomp"], status["NoNewPrivs"]) == ("2", "0")
+
+
+def test_user_without_no_new_privileges(runtime: Runtime) -> None:
+    bundle = with_profile(runtime, "cat /proc/self/status", profile("SCMP_ACT_ALLOW", rule("SCMP_ACT_ERRNO", "swapon")))
+    bundle.process["noNewPrivileges"] = False
+    bundle.process["user"] = {"uid": 1000, "gid": 1000}
+    assert inspection.parse_status(runtime.output(bundle))["Seccomp"] == "2"
+
+
+def test_no_profile(runtime: Runtime) -> None:
+    assert inspection.parse_status(runtime.output(runtime.bundle().args("/bin/cat", "/proc/self/status")))["Seccomp"] == "0"
+
+
+def test_errno_by_default(runtime: Runtime) -> None:
+    bundle = with_profile(runtime, "mkdir /work/x", profile("SCMP_ACT_ALLOW", rule("SCMP_ACT_ERRNO", "mkdir", "mkdirat")))
+    assert "Operation not permitted" in runtime.run(bundle).err
+
+
+def test_errno_of_a_rule(runtime: Runtime) -> None:
+    forbidden = rule("SCMP_ACT_ERRNO", "mkdir", "mkdirat", errnoRet=errno.ENOSPC)
+    assert "No space left" in runtime.run(with_profile(runtime, "mkdir /work/x", profile("SCMP_ACT_ALLOW", forbidden))).err
+
+
+def test_default_errno(runtime: Runtime) -> None:
+    """Everything but what the shell needs fails with the profile's own number."""
+    needed = rule("SCMP_ACT_ALLOW", *MINIMAL)
+    bundle = runtime.bundle().args("/bin/mkdir", "/work/x")
+    bundle.linux["seccomp"] = profile("SCMP_ACT_ERRNO", needed, defaultErrnoRet=errno.ENOSPC)
+    assert "No space left" in runtime.run(bundle).err
+
+
+# What busybox calls before it comes to its work.
+MINIMAL = """execve brk arch_prctl set_tid_address set_robust_list rseq prlimit64 readlink readlinkat getrandom mprotect
+mmap munmap getuid geteuid getgid getegid setuid setgid write writev exit exit_group fstat newfstatat rt_sigaction
+rt_sigprocmask umask getpid fcntl ioctl prctl""".split()
+
+
+@pytest.mark.parametrize("action", ["SCMP_ACT_KILL", "SCMP_ACT_KILL_THREAD", "SCMP_ACT_KILL_PROCESS"])
+def test_kill(runtime: Runtime, action: str) -> None:
+    bundle = with_profile(runtime, "mkdir /work/x; echo $?", profile("SCMP_ACT_ALLOW", rule(action, "mkdir", "mkdirat")))
+    assert runtime.output(bundle) == f"{128 + signal.SIGSYS}\n"
+
+
+def test_trap(runtime: Runtime) -> None:
+    bundle = with_profile(runtime, "mkdir /work/x; echo $?", profile("SCMP_ACT_ALLOW", rule("SCMP_ACT_TRAP", "mkdir", "mkdirat")))
+    assert runtime.output(bundle) == f"{128 + signal.SIGSYS}\n"
+
+
+def test_log_allows(runtime: Runtime) -> None:
+    bundle = with_profile(runtime, "mkdir /work/x && echo ok", profile("SCMP_ACT_ALLOW", rule("SCMP_ACT_LOG", "mkdir", "mkdirat")))
+    assert runtime.output(bundle) == "ok\n"
+
+
+def test_one_argument(runtime: Runtime) -> None:
+    """kill of signal 9 is refused, another passes."""
+    arguments = [{"index": 1, "value": 9, "op": "SCMP_CMP_EQ"}]
+    seccomp = profile("SCMP_ACT_ALLOW", rule("SCMP_ACT_ERRNO", "kill", args=arguments))
+    bundle = with_profile(runtime, "sleep 50 & kill -9 $!; echo $?; kill -15 $!; echo $?", seccomp)
+    assert runtime.output(bundle).split() == ["1", "0"]
+
+
+@pytest.mark.parametrize(("op", "value", "more", "refused"), [
+    ("SCMP_CMP_NE", 15, {}, {9, 1}), ("SCMP_CMP_LT", 9, {}, {1}), ("SCMP_CMP_LE", 9, {}, {1, 9}),
+    ("SCMP_CMP_GT", 9, {}, {15}), ("SCMP_CMP_GE", 9, {}, {9, 15}), ("SCMP_CMP_EQ", 9, {}, {9}),
+    ("SCMP_CMP_MASKED_EQ", 8, {"valueTwo": 8}, {9, 15}),
+])
+def test_comparison(runtime: Runtime, op: str, value: int, more: dict[str, int], refused: set[int]) -> None:
+    arguments = [{"index": 1, "value": value, "op": op, **more}]
+    seccomp = profile("SCMP_ACT_ALLOW", rule("SCMP_ACT_ERRNO", "kill", args=arguments, errnoRet=errno.EXDEV))
+    script = "for s in 1 9 15; do sleep 50 & kill -$s $! 2>&1 | grep -q 'ross-dev' && echo $s; done; true"
+    assert {int(number) for number in runtime.output(with_profile(runtime, script, seccomp)).split()} == refused
+
+
+def test_arguments_of_a_rule_are_anded(runtime: Runtime) -> None:
+    """CVE-2017-18367: (pid == 1 and signal == 0) refuses that pair alone."""
+    arguments = [{"index": 0, "value": 1, "op": "SCMP_CMP_EQ"}, {"index": 1, "value": 0, "op": "SCMP_CMP_EQ"}]
+    seccomp = profile("SCMP_ACT_ALLOW", rule("SCMP_ACT_ERRNO", "kill", args=arguments, errnoRet=errno.EXDEV))
+    script = "sleep 50 & kill -0 1; echo $?; kill -0 $!; echo $?; kill -18 1; echo $?"
+    assert runtime.output(with_profile(runtime, script, seccomp)).split() == ["1", "0", "0"]
+
+
+def test_same_call_in_two_rules_is_ored(runtime: Runtime) -> None:
+    rules = [rule("SCMP_ACT_ERRNO", "kill", args=[{"index": 1, "value": value, "op": "SCMP_CMP_EQ"}]) for value in (9, 15)]
+    script = "sleep 50 & for s in 9 15 18; do kill -$s $!; echo $?; done"
+    assert runtime.output(with_profile(runtime, script, profile("SCMP_ACT_ALLOW", *rules))).split() == ["1", "1", "0"]
+
+
+def test_unknown_call_names_are_skipped(runtime: Runtime) -> None:
+    """Engines ship one profile for all kernels."""
+    bundle = with_profile(runtime, "echo ok", profile("SCMP_ACT_ALLOW", rule("SCMP_ACT_ERRNO", "a_call_of_the_future")))
+    assert runtime.output(bundle) == "ok\n"
+
+
+def test_unknown_action(runtime: Runtime) -> None:
+    bundle = with_profile(runtime, "true", profile("SCMP_ACT_NONE"))
+    assert "SCMP_ACT_NONE" in runtime.refuses(bundle)
+
+
+def test_unknown_architecture(runtime: Runtime) -> None:
+    seccomp = profile("SCMP_ACT_ALLOW", rule("SCMP_ACT_ERRNO", "swapon"))
+    seccomp["architectures"] = ["SCMP_ARCH_NONE"]
+    assert "SCMP_ARCH_NONE" in runtime.refuses(with_profile(runtime, "true", seccomp))
+
+
+def test_exec_has_the_profile_too(runtime: Runtime) -> None:
+    bundle = with_profile(runtime, "sleep 100", profile("SCMP_ACT_ALLOW", rule("SCMP_ACT_ERRNO", "mkdir", "mkdirat")))
+    container = runtime.start(bundle)
+    assert inspection.parse_status(container.sh("cat /proc/self/status"))["Seccomp"] == "2"
+    assert "Operation not permitted" in container.exec("/bin/mkdir", "/work/x").err
+
+
+EXIT_SOURCE = 'void _start(void) { __asm__ volatile("%s"); }'
+EXIT_CODE = {"x86_64": "mov $60, %eax; mov $42, %edi; syscall", "aarch64": "mov x8, #93; mov x0, #42; svc #0"}
+
+
+@pytest.fixture(scope="module")
+def exits_with_42(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A program whose only system call is exit."""
+    directory = tmp_path_factory.mktemp("exit")
+    (directory / "exit.c").write_text(EXIT_SOURCE % EXIT_CODE[platform.machine()])
+    subprocess.run(["gcc", "-static", "-nostdlib", "-o", directory / "exit", directory / "exit.c"], check=True)
+    return directory / "exit"
+
+
+@pytest.mark.parametrize("verb", ["run", "exec"])
+def test_minimal_profile(runtime: Runtime, exits_with_42: Path, verb: str) -> None:
+    """Under no_new_privs the filter comes last: only execve and exit need to be allowed, not close nor openat."""
+    bundle = runtime.bundle().args("/work/exit")
+    (bundle.rootfs / "work/exit").write_bytes(exits_with_42.read_bytes())
+    (bundle.rootfs / "work/exit").chmod(0o755)
+    calls = ["execve", "exit"] if verb == "run" else ["execve", "exit", *MINIMAL, "nanosleep", "clock_nanosleep"]
+    bundle.linux["seccomp"] = profile("SCMP_ACT_KILL_PROCESS", rule("SCMP_ACT_ALLOW", *calls))
+    if verb == "run":
+        assert runtime.run(bundle).code == 42
+    else:
+        container = runtime.start(bundle.args("/bin/sleep", "100"))
+        assert container.exec("/work/exit").code == 42
+
+
+def test_profile_of_moby_size(runtime: Runtime) -> None:
+    """Hundreds of names, several architectures, rules with arguments: as engines send it."""
+    names = sorted({entry.split("_NR_")[1].split()[0] for entry in _syscall_lines()})
+    seccomp = profile("SCMP_ACT_ERRNO", rule("SCMP_ACT_ALLOW", *names), defaultErrnoRet=errno.ENOSYS)
+    if platform.machine() == "x86_64":
+        seccomp["architectures"] = ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"]
+    assert runtime.output(with_profile(runtime, "echo ok", seccomp)) == "ok\n"
+
+
+def _syscall_lines() -> list[str]:
+    text = subprocess.run(["gcc", "-E", "-dM", "-include", "sys/syscall.h", "-xc", "/dev/null"],
+                          capture_output=True, text=True, check=True).stdout
+    return [line for line in text.splitlines() if line.startswith("#define __NR_")]
