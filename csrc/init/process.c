@@ -56,8 +56,10 @@ static const char *search(struct init *init, const char *name, int *error) {
         /* An empty entry of PATH is the working directory (environ(7)). */
         snprintf(path, room, "%.*s%s%s", (int)length, dirs, length ? "/" : "./", name);
         int why = runnable(path);
-        if (why == 0)
+        if (why == 0) {
+            *error = 0;
             return path;
+        }
         if (why == EACCES)
             *error = EACCES;
         if (dirs[length] == '\0')
