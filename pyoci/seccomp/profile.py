@@ -27,8 +27,8 @@ _ERRNO_ACTIONS = {"SCMP_ACT_ERRNO": lib.pyoci_act_errno, "SCMP_ACT_TRACE": lib.p
 _OPERATORS = (
     "SCMP_CMP_NE", "SCMP_CMP_LT", "SCMP_CMP_LE", "SCMP_CMP_EQ", "SCMP_CMP_GE", "SCMP_CMP_GT", "SCMP_CMP_MASKED_EQ",
 )  # fmt: skip
-# MAX_ERRNO, above which the kernel cuts; a tracer gets any 16 bits
-_LARGEST = {"SCMP_ACT_ERRNO": 4095, "SCMP_ACT_TRACE": 65535}
+# libseccomp wants less than the kernel's MAX_ERRNO; a tracer gets any 16 bits
+_LARGEST = {"SCMP_ACT_ERRNO": 4094, "SCMP_ACT_TRACE": 65535}
 _UNKNOWN = -1  # __NR_SCMP_ERROR
 _BINARY_TREE = 2
 _BINARY_TREE_FROM = 32  # rules; libseccomp up to 2.5.4 makes a wrong tree of none, and a short list gains nothing

@@ -62,7 +62,11 @@ def save(directory: str, file: str, bpf: bytes, library: str) -> None:
         return
     rest = identity + b"\n" + bpf
     try:
-        os.makedirs(directory, mode=0o700, exist_ok=True)
+        for path in (os.path.dirname(directory), directory):
+            try:
+                os.mkdir(path, 0o700)
+            except FileExistsError:
+                pass
         place = _open_directory(directory)
         try:
             _make_room(place)

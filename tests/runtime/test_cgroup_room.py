@@ -329,7 +329,7 @@ def test_host_sees_a_unified_mount() -> None:
         "print(host.unified, host.controllers, one.state()['paths'], host.own['unified'][0])\n"
     )
     script = 'umount -R /sys/fs/cgroup && mount -t cgroup2 cgroup2 /sys/fs/cgroup && exec "$@"'
-    command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh", sys.executable, "-c", code]
+    command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh", sys.executable, "-Pc", code]
     done = subprocess.run(
         command,
         capture_output=True,
