@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 
 from pyoci.cli import flags, output
 from pyoci.cli.settings import TABLE, Settings
@@ -58,7 +59,11 @@ def main(argv: list[str]) -> int:
         debug = settings.debug
         if parsed.given("log"):
             log = _open_log(parsed)
-        return _verb(settings, parsed.words)
+        started = time.monotonic()
+        status = _verb(settings, parsed.words)
+        if debug:
+            _tell_time(parsed.words, status, started)
+        return status
     except PyociError as error:
         return _fail(str(error), log, error if debug else None)
     except OSError as error:
@@ -95,6 +100,11 @@ def _verb(settings: Settings, words: list[str]) -> int:
         return show_verb(verb, module.USAGE, dict(VERBS)[verb], module.TABLE)
     status: int = module.run(settings, parsed)
     return status
+
+
+def _tell_time(words: list[str], status: int, started: float) -> None:
+    spent = (time.monotonic() - started) * 1000
+    output.write(f"pyoci: debug: {' '.join(words)}: status {status} after {spent:.1f} ms\n", output.STDERR)
 
 
 def _help() -> int:

@@ -29,6 +29,9 @@ CREATE: Table = (
     ("preserve-fds", INT, "N", "hand descriptors 3 to 3+N-1 to the process"),
 )
 
+# Far above what anybody hands over; below what would keep the launch busy with holes.
+PRESERVED_MAX = 65536
+
 
 def absolute(path: str) -> str:
     """The path as it is now, before any chdir; empty stays empty."""
@@ -39,17 +42,22 @@ def preserved(parsed: Parsed) -> tuple[int, list[str]]:
     """How many descriptors from 3 on go to the process, and what its environment says of them.
 
     Sockets that a service manager passed to us (sd_listen_fds(3): LISTEN_PID names us) come on top of
-    ``--preserve-fds``; inside the container their owner is process 1.
+    ``--preserve-fds``; inside the container their owner is process 1. Raises UsageError.
     """
     count = parsed.number("preserve-fds")
+    extra: list[str] = []
     listen = os.environ.get("LISTEN_FDS", "")
-    if os.environ.get("LISTEN_PID") != str(os.getpid()) or not (listen.isascii() and listen.isdigit()):
-        return count, []
-    extra = [f"LISTEN_FDS={int(listen)}", "LISTEN_PID=1"]
-    names = os.environ.get("LISTEN_FDNAMES")
-    if names is not None:
-        extra.append(f"LISTEN_FDNAMES={names}")
-    return count + int(listen), extra
+    if os.environ.get("LISTEN_PID") == str(os.getpid()) and listen.isascii() and listen.isdigit():
+        extra = [f"LISTEN_FDS={listen}", "LISTEN_PID=1"]
+        names = os.environ.get("LISTEN_FDNAMES")
+        if names is not None:
+            extra.append(f"LISTEN_FDNAMES={names}")
+        count += int(listen)
+    if count > PRESERVED_MAX:
+        raise UsageError(
+            f"flag --preserve-fds: {count} descriptors, with those of LISTEN_FDS, are more than {PRESERVED_MAX}"
+        )
+    return count, extra
 
 
 def create_options(settings: Settings, parsed: Parsed) -> CreateOptions:

@@ -32,9 +32,7 @@ _KEPT = [
     NUMBERS[name]
     for name in "KILL STOP CHLD PIPE URG TSTP TTIN TTOU ILL TRAP ABRT BUS FPE SEGV SYS STKFLT XFSZ XCPU".split()
 ]
-FORWARDED = tuple(
-    number for number in (*range(1, 32), *range(SIGRTMIN, SIGRTMAX + 1)) if number not in _KEPT
-)
+FORWARDED = tuple(number for number in (*range(1, 32), *range(SIGRTMIN, SIGRTMAX + 1)) if number not in _KEPT)
 
 
 def connect_console(path: str) -> int:

@@ -120,6 +120,9 @@ def test_preserved_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
     assert options.preserved(parsed) == (5, ["LISTEN_FDS=3", "LISTEN_PID=1", "LISTEN_FDNAMES=a:b:c"])
     monkeypatch.setenv("LISTEN_FDS", "-3")
     assert options.preserved(parsed) == (2, [])
+    monkeypatch.setenv("LISTEN_FDS", "70000")
+    with pytest.raises(UsageError, match="--preserve-fds: 70002 descriptors"):
+        options.preserved(parsed)
 
 
 def test_paths_are_made_absolute_at_once() -> None:

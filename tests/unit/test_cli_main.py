@@ -6,6 +6,7 @@ from __future__ import annotations
 import datetime
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -133,7 +134,7 @@ def test_a_message_is_one_line_whatever_is_in_it(tmp_path: Path, capfd: pytest.C
     assert capfd.readouterr().err.count("\n") == 1
     raw = path.read_bytes()
     assert raw.count(b"\n") == 1
-    assert "a\"b" in json.loads(raw.decode("utf-8", "replace"))["msg"]
+    assert 'a"b' in json.loads(raw.decode("utf-8", "replace"))["msg"]
 
 
 def test_journald_and_syslog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,6 +204,13 @@ def test_a_bug_is_one_line_and_with_debug_the_trace(
     assert f"{__file__}:" in lines[-2] and lines[-2].endswith(" broken")
 
 
+def test_debug_tells_the_time_on_stderr_only(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "log"
+    assert main.main(["--log-level=debug", "--log", str(path), "--root", str(tmp_path), "list", "-q"]) == 0
+    assert re.fullmatch(r"pyoci: debug: list -q: status 0 after [0-9.]+ ms\n", capfd.readouterr().err)
+    assert path.read_text() == ""
+
+
 def test_a_full_disk_is_an_error_not_a_silence() -> None:
     with open("/dev/full", "wb") as full:
         done = subprocess.run(
@@ -218,7 +226,7 @@ def test_a_full_disk_is_an_error_not_a_silence() -> None:
 
 
 def test_closed_standard_descriptors() -> None:
-    done = call("pause", preexec_fn=lambda: [os.close(fd) for fd in (0, 1, 2)])
+    done = call("pause", preexec_fn=lambda: os.closerange(0, 3))
     assert done.returncode == 1
 
 
