@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The order of a pod's end, and the delays between restarts."""
+
+from __future__ import annotations
+
+from pyoci.pod.member import make
+from pyoci.pod.termination import KILL, TERM, Backoff, Termination
+
+
+def test_reverse_order_one_after_the_other() -> None:
+    end = Termination(["a", "b", "c"], 30.0, now=100.0)
+    assert end.due({"a", "b", "c"}, 100.0) == [(TERM, "c")]
+    assert end.due({"a", "b", "c"}, 101.0) == []
+    assert end.due({"a", "b"}, 101.0) == [(TERM, "b")]
+    assert end.due({"a"}, 102.0) == [(TERM, "a")]
+    assert end.due(set(), 103.0) == []
+
+
+def test_who_does_not_run_gets_nothing() -> None:
+    end = Termination(["a", "b", "c"], 30.0, now=0.0)
+    assert end.due({"a"}, 0.0) == [(TERM, "a")]
+    assert end.next() == 30.0
+
+
+def test_a_deaf_container_takes_no_more_than_its_share() -> None:
+    end = Termination(["a", "b", "c"], 30.0, now=0.0)
+    everyone = {"a", "b", "c"}
+    assert end.due(everyone, 0.0) == [(TERM, "c")]
+    assert end.next() == 10.0
+    assert end.due(everyone, 10.0) == [(TERM, "b")]
+    assert end.next() == 20.0
+    assert end.due(everyone, 20.0) == [(TERM, "a")]
+    assert end.next() == 30.0
+    assert end.due(everyone, 29.9) == []
+    assert sorted(end.due(everyone, 30.0)) == [(KILL, "a"), (KILL, "b"), (KILL, "c")]
+    assert end.due(everyone, 31.0) == []
+    assert end.next() is None
+
+
+def test_time_that_is_saved_goes_to_the_others() -> None:
+    end = Termination(["a", "b"], 30.0, now=0.0)
+    assert end.due({"a", "b"}, 0.0) == [(TERM, "b")]
+    assert end.due({"a"}, 1.0) == [(TERM, "a")]
+    assert end.next() == 30.0
+
+
+def test_no_grace_is_kill_at_once() -> None:
+    assert Termination(["a"], 0.0, now=5.0).due({"a"}, 5.0) == [(KILL, "a")]
+
+
+def test_hasten_shortens_and_never_lengthens() -> None:
+    end = Termination(["a"], 30.0, now=0.0)
+    end.due({"a"}, 0.0)
+    end.hasten(60.0, 1.0)
+    assert end.end == 30.0
+    end.hasten(2.0, 1.0)
+    assert end.end == 3.0
+    assert end.due({"a"}, 3.0) == [(KILL, "a")]
+
+
+def test_backoff_is_that_of_kubelet() -> None:
+    backoff = Backoff(10.0)
+    assert [backoff.delay(1.0) for _ in range(9)] == [0.0, 10.0, 20.0, 40.0, 80.0, 160.0, 300.0, 300.0, 300.0]
+
+
+def test_a_long_run_forgets_the_past() -> None:
+    backoff = Backoff(1.0)
+    for _ in range(5):
+        backoff.delay(0.0)
+    assert backoff.delay(59.9) > 0
+    assert backoff.delay(60.0) == 0.0
+    assert backoff.delay(0.0) == 1.0
+
+
+def test_what_counts_as_a_good_end() -> None:
+    one = make("p", "container", None, 1.0)
+    for code, signalled, peaceful in [(0, 0, True), (143, TERM, True), (143, 0, False), (137, KILL, False), (1, TERM, False)]:
+        one.code, one.signalled = code, signalled
+        assert one.peaceful is peaceful, (code, signalled)
