@@ -58,7 +58,7 @@ PATTERNS = {
     "^[A-Za-z0-9_]+$": "is_syscall",
     "^[A-Za-z0-9_-]+(\\.[A-Za-z0-9_-]+)+$": "is_cgroup_file",
     "^[A-Za-z0-9_:@-]+([./][A-Za-z0-9_:@-]+)+$": "is_parameter",
-    "^[A-Za-z0-9_+.@:,-]+$": "is_id",
+    "^(?!\\.{1,2}$)[A-Za-z0-9_+.-]+$": "is_id",
     "^(?!\\.{1,2}$)[^/:\\u0000-\\u0020]*$": "is_interface",
     "^[1-9][0-9]*[KMG]B$": "is_page_size",
     "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]+)?Z$": "is_time",
@@ -135,7 +135,7 @@ def is_parameter(text: str) -> bool:
 
 
 def is_id(text: str) -> bool:
-    return is_word(text, WORD + "_+.@:,-")
+    return text not in (".", "..") and is_word(text, WORD + "_+.-")
 
 
 def is_interface(text: str) -> bool:

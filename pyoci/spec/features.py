@@ -15,7 +15,6 @@ UNSAFE_ANNOTATIONS = ("org.criu.config", "org.systemd.property.", "run.oci.")
 
 def document() -> dict[str, Any]:
     """The features document: what this version can do, whether or not the host can."""
-    from pyoci import seccomp
     from pyoci.plan import mounts
 
     return {
@@ -24,11 +23,7 @@ def document() -> dict[str, Any]:
         "hooks": list(HOOKS),
         "mountOptions": list(mounts.OPTION_NAMES),
         "linux": _linux(),
-        "annotations": {
-            "io.github.seccomp.libseccomp.version": seccomp.version(),
-            "io.pyoci.commit": _commit(),
-            "io.pyoci.version": VERSION,
-        },
+        "annotations": {"io.pyoci.commit": _commit(), "io.pyoci.version": VERSION},
         "potentiallyUnsafeConfigAnnotations": list(UNSAFE_ANNOTATIONS),
     }
 

@@ -202,7 +202,12 @@ def _proc_mounts(document: Document) -> Fault | None:
 def _cgroups_path(document: Document) -> Fault | None:
     path = _linux(document).get("cgroupsPath", "")
     if ".." in path.split("/"):
-        return ("linux", "cgroupsPath"), "leads out of the cgroup hierarchy", path, "leave out the parts that are .."
+        return (
+            ("linux", "cgroupsPath"),
+            "leads out of the cgroup hierarchy",
+            path,
+            "leave out the parts '..'",
+        )
     return None
 
 

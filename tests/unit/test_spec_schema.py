@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from pyoci.spec import check, checks, schemas
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -283,7 +284,9 @@ def test_compiler_refuses_a_keyword_it_does_not_know(tmp_path: Path) -> None:
             (tmp_path / "schema").mkdir(exist_ok=True)
             (tmp_path / "schema" / path.name).write_bytes(path.read_bytes())
     source = tmp_path / "schema" / "state.json"
-    source.write_text(source.read_text(encoding="utf-8").replace('"maxLength": 255', '"contains": 255'), encoding="utf-8")
+    source.write_text(
+        source.read_text(encoding="utf-8").replace('"maxLength": 255', '"contains": 255'), encoding="utf-8"
+    )
     (tmp_path / "pyoci").symlink_to(REPOSITORY / "pyoci")
     done = subprocess.run(
         [sys.executable, str(tmp_path / "schema/compile.py"), str(tmp_path / "checks.py")],
@@ -306,4 +309,6 @@ def test_unbuilt_tree_says_so(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-S", "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
     )
-    assert done.stdout == "check documents: pyoci/spec/checks.py is not built; run make, and use build/lib\n", done.stderr
+    assert done.stdout == "check documents: pyoci/spec/checks.py is not built; run make, and use build/lib\n", (
+        done.stderr
+    )

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What ``pyoci spec`` and ``pyoci features`` write."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pyoci import SPEC_VERSION, VERSION
+from pyoci.plan import mounts, process
+from pyoci.spec import check, default, features, schemas
+
+
+def runc_spec(directory: Path, *flags: str) -> dict[str, Any]:
+    if not shutil.which("runc"):
+        pytest.skip("runc is not installed: nothing to compare with")
+    subprocess.run(["runc", "spec", "--bundle", str(directory), *flags], check=True, timeout=60)
+    document: dict[str, Any] = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+    return document
+
+
+@pytest.mark.parametrize("rootless", [False, True])
+def test_spec_is_that_of_runc(tmp_path: Path, rootless: bool) -> None:
+    expected = runc_spec(tmp_path, *(["--rootless"] if rootless else []))
+    found = default.config(rootless)
+    assert found.pop("ociVersion") == SPEC_VERSION
+    del expected["ociVersion"]
+    assert found == expected
+
+
+def test_spec_is_fresh_each_time() -> None:
+    default.config()["process"]["args"].append("x")
+    default.config()["mounts"].clear()
+    assert default.config()["process"]["args"] == ["sh"]
+    assert len(default.config()["mounts"]) == len(default.MOUNTS)
+
+
+def test_features_are_those_of_the_schema() -> None:
+    from jsonschema import Draft202012Validator
+
+    document = features.document()
+    Draft202012Validator(schemas.load("features")).validate(document)
+    # an error is one: the validator looks at this document at all
+    assert not Draft202012Validator(schemas.load("features")).is_valid({**document, "hooks": [7]})
+    assert json.loads(json.dumps(document)) == document
+
+
+def test_features_name_everything_that_is_built() -> None:
+    document = features.document()
+    linux = document["linux"]
+    assert document["mountOptions"] == list(mounts.OPTION_NAMES)
+    assert "rro" in document["mountOptions"], "containerd looks for it"
+    assert document["annotations"]["io.pyoci.version"] == VERSION
+    assert document["hooks"] == list(schemas.load("config")["properties"]["hooks"]["properties"])
+    assert linux["namespaces"] == ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"]
+    assert linux["capabilities"] == list(process.CAPABILITY_BITS)
+    assert len(linux["capabilities"]) == 41
+    assert "SCMP_ACT_NOTIFY" not in linux["seccomp"]["actions"]
+    assert {"SCMP_ARCH_X86_64", "SCMP_ARCH_AARCH64"} <= set(linux["seccomp"]["archs"])
+    for name in ("apparmor", "selinux", "intelRdt", "netDevices"):
+        assert linux[name]["enabled"] is False
+
+
+def test_features_accept_their_own_versions() -> None:
+    document = features.document()
+    for name in ("ociVersionMin", "ociVersionMax"):
+        check.config({**default.config(), "ociVersion": document[name]})
+    assert tuple(map(int, document["ociVersionMin"].split("."))) < tuple(map(int, document["ociVersionMax"].split(".")))
+
+
+def test_features_keep_what_is_refused_out_of_the_lists() -> None:
+    """A mount option that the check refuses by name may not be promised."""
+    from pyoci.spec import supported
+
+    assert not set(features.document()["mountOptions"]) & set(supported._MOUNT_OPTIONS)
