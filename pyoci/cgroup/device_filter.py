@@ -8,8 +8,7 @@ Sources: <linux/bpf.h>, Documentation/bpf/standardization/instruction-set.rst, b
 from __future__ import annotations
 
 import os
-from array import array
-from struct import pack
+from struct import pack, unpack
 
 from pyoci.cgroup import files
 from pyoci.cgroup.devices import ALL, ANY, Rule
@@ -139,10 +138,9 @@ def _open(directory: str) -> int:
 
 
 def _load(directory: str, instructions: bytes) -> int:
-    code, licence = array("B", instructions), array("B", b"Apache-2.0\0")
-    attributes = pack(
-        "=IIQQ", _TYPE_CGROUP_DEVICE, len(instructions) // 8, code.buffer_info()[0], licence.buffer_info()[0]
-    )
+    licence = b"Apache-2.0\0"
+    count = len(instructions) // 8
+    attributes = pack("=IIQQ", _TYPE_CGROUP_DEVICE, count, _address(instructions), _address(licence))
     return _bpf(directory, "BPF_PROG_LOAD", _PROG_LOAD, attributes)
 
 
@@ -162,16 +160,24 @@ def _replace(directory: str, group: int, handle: int) -> None:
 
 def _attached(directory: str, group: int) -> list[int]:
     """Descriptors of the device programs that are attached to the cgroup itself; the caller closes them."""
-    ids = array("I", [0] * _MOST_PROGRAMS)
-    attributes = pack("=IIIIQI", group, _CGROUP_DEVICE, 0, 0, ids.buffer_info()[0], _MOST_PROGRAMS)
+    ids = bytearray(4 * _MOST_PROGRAMS)
+    attributes = pack("=IIIIQI", group, _CGROUP_DEVICE, 0, 0, _address(ids), _MOST_PROGRAMS)
     _bpf(directory, "BPF_PROG_QUERY", _PROG_QUERY, attributes)
     # The kernel fills in the IDs, which are never 0.
-    found = [number for number in ids if number]
+    found = [number for number in unpack(f"={_MOST_PROGRAMS}I", ids) if number]
     return [_bpf(directory, "BPF_PROG_GET_FD_BY_ID", _PROG_GET_FD_BY_ID, pack("=I", number)) for number in found]
 
 
 def _detach(directory: str, group: int, handle: int) -> None:
     _bpf(directory, "BPF_PROG_DETACH", _PROG_DETACH, pack("=III", group, handle, _CGROUP_DEVICE))
+
+
+def _address(buffer: bytes | bytearray) -> int:
+    """Where the bytes are in memory, for a pointer in union bpf_attr; the caller keeps the buffer for the call."""
+    from pyoci import native
+
+    ffi = native.ffi  # type: ignore[attr-defined]  # cffi has no types
+    return int(ffi.cast("uintptr_t", ffi.from_buffer(buffer)))
 
 
 def _bpf(directory: str, name: str, command: int, attributes: bytes) -> int:

@@ -232,6 +232,31 @@ def test_v2_limits(v2: Group) -> None:
     one.delete()
 
 
+def test_v2_hands_controllers_down(v2: Group) -> None:
+    """With hugetlb, which stays with cgroup2 even where all other controllers are v1."""
+    if not has_v2("hugetlb"):
+        pytest.skip("cgroup2 has no hugetlb controller on this host")
+    root = Path(v2("").paths["unified"]).parent / "cgroup.subtree_control"
+    before = root.read_text()
+    one = v2("a/box")
+    try:
+        one.create({"unified": {"hugetlb.2MB.max": str(4 * MIB)}})
+        assert int(value(one, "hugetlb.2MB.max")) == 4 * MIB
+        one.update({"unified": {"hugetlb.2MB.max": "max"}})
+        assert value(one, "hugetlb.2MB.max") != str(4 * MIB)
+        with pytest.raises(CgroupError, match=r"/linux/resources/unified/hugetlb.2MB.max asks for many"):
+            one.update({"unified": {"hugetlb.2MB.max": "many"}})
+        one.delete()
+    finally:
+        one.delete()
+        if "hugetlb" not in before:
+            parent = Path(one.paths["unified"]).parent  # controllers are taken back from below
+            for directory in (parent, parent.parent):
+                (directory / "cgroup.subtree_control").write_text("-hugetlb")
+            root.write_text("-hugetlb")
+    assert root.read_text() == before
+
+
 def test_v2_unified_core_files(v2: Group) -> None:
     one = v2("box")
     one.create({"unified": {"cgroup.max.depth": "3", "cgroup.max.descendants": "4"}})
