@@ -78,7 +78,8 @@ def parameter_namespace(path: str) -> str:
 
 def destination(mount: Document) -> str:
     """Where a mount goes in the container: absolute, without "." and "..", symbolic links not resolved."""
-    return posixpath.normpath("/" + mount["destination"].lstrip("/"))
+    path: str = mount["destination"]
+    return posixpath.normpath("/" + path.lstrip("/"))
 
 
 def is_bind(mount: Document) -> bool:

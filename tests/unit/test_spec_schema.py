@@ -12,6 +12,7 @@ import copy
 import functools
 import json
 import re
+import runpy
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -142,7 +143,7 @@ def variants(schema: dict[str, Any], document: Any) -> Iterator[Variant]:
 
 
 def generated(kind: str, document: Any) -> Path_ | None:
-    fault = getattr(checks, kind)(document)
+    fault: tuple[Path_, str] | None = getattr(checks, kind)(document)
     assert fault is None or (isinstance(fault[0], tuple) and fault[1])
     return fault and fault[0]
 
@@ -242,13 +243,9 @@ TEXTS = (
 
 def test_helpers_say_what_their_patterns_say() -> None:
     """The functions that stand for patterns are written by hand; here each meets its regular expression."""
-    sys.path.insert(0, str(REPOSITORY / "schema"))
-    try:
-        import compile as compiler  # type: ignore[import-not-found]
-    finally:
-        sys.path.remove(str(REPOSITORY / "schema"))
+    compiler = runpy.run_path(str(REPOSITORY / "schema/compile.py"))
     text = "".join(path.read_text(encoding="utf-8") for path in (REPOSITORY / "schema").glob("*.json"))
-    for pattern, helper in compiler.PATTERNS.items():
+    for pattern, helper in compiler["PATTERNS"].items():
         assert json.dumps(pattern) in text, f"{pattern} is in no schema"
         expression = re.compile(pattern.replace("$", r"\Z"))
         for sample in TEXTS:
