@@ -90,7 +90,12 @@ def _spawn(hook: dict[str, Any], state: str, output: int, cwd: str | None) -> in
             path,
             hook.get("args") or [path],
             _environment(hook.get("env") or []),
-            file_actions=[(os.POSIX_SPAWN_DUP2, stdin, 0)] + [(os.POSIX_SPAWN_DUP2, output, end) for end in (1, 2)],
+            file_actions=[
+                (os.POSIX_SPAWN_DUP2, stdin, 0),
+                (os.POSIX_SPAWN_DUP2, output, 1),
+                (os.POSIX_SPAWN_DUP2, output, 2),
+                *[(os.POSIX_SPAWN_CLOSE, descriptor) for descriptor in _inheritable()],
+            ],
             setsid=True,
             setsigmask=[],
             setsigdef=[SIGPIPE, SIGXFSZ],  # Python ignores these two
@@ -100,6 +105,18 @@ def _spawn(hook: dict[str, Any], state: str, output: int, cwd: str | None) -> in
         if before >= 0:
             os.fchdir(before)
             os.close(before)
+
+
+def _inheritable() -> list[int]:
+    """What our caller gave us besides 0-2, perhaps for the container's process: no hook's business."""
+    found = []
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            if int(name) > 2 and os.get_inheritable(int(name)):
+                found.append(int(name))
+        except OSError:
+            pass  # the descriptor that listdir itself had
+    return found
 
 
 def _environment(lines: list[str]) -> dict[str, str]:

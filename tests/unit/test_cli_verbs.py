@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The verbs as far as they go without root: documents, lists, identifiers, patterns. Containers are in tests/runtime."""
+"""The verbs as far as they go without root: documents, lists, ids, patterns. Containers are in tests/runtime."""
 
 from __future__ import annotations
 
