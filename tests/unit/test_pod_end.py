@@ -74,6 +74,7 @@ def test_a_long_run_forgets_the_past() -> None:
 
 def test_what_counts_as_a_good_end() -> None:
     one = make("p", "container", None, 1.0)
-    for code, signalled, peaceful in [(0, 0, True), (143, TERM, True), (143, 0, False), (137, KILL, False), (1, TERM, False)]:
+    cases = [(0, 0, True), (143, TERM, True), (143, 0, False), (137, KILL, False), (1, TERM, False)]
+    for code, signalled, peaceful in cases:
         one.code, one.signalled = code, signalled
         assert one.peaceful is peaceful, (code, signalled)
