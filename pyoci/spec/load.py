@@ -55,6 +55,8 @@ def _refuse_half_pairs(document: Any, name: str) -> None:
         jsontext.dumps(document).encode("utf-8")
     except UnicodeEncodeError:
         raise SpecError("", "not JSON: a \\u escape is half of a surrogate pair", document=name) from None
+    except RecursionError:
+        raise SpecError("", "not JSON: nested too deeply", document=name) from None
 
 
 def _read(path: str) -> bytes:
