@@ -88,9 +88,10 @@ static void close_but(const struct init *init, unsigned int keep) {
 int op_created(struct init *init, const struct plan_op *op) {
     (void)op;
     int listener = init->header->fds.start;
+    /* From here on the end of the socket alone says that the runtime died: it may end right after its answer. */
+    prctl(PR_SET_PDEATHSIG, 0);
     if (sync_send(init->report, SYNC_CREATED, 0, NULL, 0) < 0 || sync_receive(init, init->report) != SYNC_GO)
         _exit(1);
-    prctl(PR_SET_PDEATHSIG, 0);
     close_but(init, (unsigned)listener);
     init->root = init->empty = -1;
 

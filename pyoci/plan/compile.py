@@ -95,6 +95,7 @@ def exec_plan(body: dict[str, Any], types: list[str], facts: Facts) -> LaunchPla
     steps += process.terminal(body, facts, layout.console, bind=False)
     steps += process.limits(body)
     steps += process.identity(body, facts)
+    steps.append(ops.Sync(lib.SYNC_STARTING))
     steps += process.privileges(body, facts)
     return LaunchPlan(steps, None, layout)
 

@@ -119,7 +119,9 @@ class Sync(Op):
         super().__init__(num=(message,))
 
     def details(self) -> str:
-        return "mounted: the runtime runs prestart and createRuntime hooks"
+        if self.num[0] == lib.SYNC_MOUNTED:
+            return "mounted: the runtime runs prestart and createRuntime hooks"
+        return "starting: the runtime watches for execve"
 
 
 class BecomeRoot(Op):

@@ -117,7 +117,10 @@ def privileges(process: dict[str, Any], facts: Facts) -> list[ops.Op]:
     """
     capabilities = process.get("capabilities") or {}
     masks = [capability_mask(capabilities.get(name) or ()) for name in ("effective", "permitted", "inheritable", "ambient")]
-    drop = ops.Caps(*masks)
+    effective, permitted, inheritable, ambient = masks
+    # The kernel holds ambient within permitted and inheritable (capabilities(7)); runc's own default config asks for
+    # more, and gets as much.
+    drop = ops.Caps(effective, permitted, inheritable, ambient & permitted & inheritable)
     load = [ops.Seccomp(*facts.seccomp)] if facts.seccomp else []
     if process.get("noNewPrivileges"):
         steps: list[ops.Op] = [ops.NoNewPrivs("/process/noNewPrivileges"), drop, *load]

@@ -1,0 +1,275 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``create``: everything up to the moment when init waits for ``start`` (runtime.md, "Create")."""
+
+from __future__ import annotations
+
+import os
+
+from pyoci import cgroup, native
+from pyoci.container import hooks, launch, pidfile, processes
+from pyoci.container.paths import Lock, Root, remove_directory
+from pyoci.container.state import State, now, owner
+from pyoci.errors import CgroupError, HookError, PyociError, SpecError
+from pyoci.native import lib
+from pyoci.plan.compile import create_plan
+from pyoci.plan.facts import Facts
+from pyoci.spec import load
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from pyoci.cgroup import Cgroup
+    from pyoci.plan.compile import LaunchPlan
+
+
+class CreateOptions:
+    """What the caller of ``create`` may choose.
+
+    config: file name, relative to the bundle; pid_file, pidfd_socket, console_socket: paths or ""; console_fd: a
+    connected console socket instead of a path, or -1; preserve_fds: how many from 3 on; stdio: what becomes 0-2;
+    extra_env: added to the process's environment; detached: nobody relays a terminal for it.
+    """
+
+    __slots__ = (
+        "cgroup_manager",
+        "config",
+        "console_fd",
+        "console_socket",
+        "extra_env",
+        "no_new_keyring",
+        "no_pivot",
+        "no_subreaper",
+        "pid_file",
+        "pidfd_socket",
+        "preserve_fds",
+        "stdio",
+    )
+
+    def __init__(
+        self,
+        config: str = "config.json",
+        pid_file: str = "",
+        pidfd_socket: str = "",
+        console_socket: str = "",
+        console_fd: int = -1,
+        no_pivot: bool = False,
+        no_new_keyring: bool = False,
+        no_subreaper: bool = False,
+        preserve_fds: int = 0,
+        cgroup_manager: str = "cgroupfs",
+        stdio: Sequence[int] = (0, 1, 2),
+        extra_env: Sequence[str] = (),
+    ) -> None:
+        self.config = config
+        self.pid_file = pid_file
+        self.pidfd_socket = pidfd_socket
+        self.console_socket = console_socket
+        self.console_fd = console_fd
+        self.no_pivot = no_pivot
+        self.no_new_keyring = no_new_keyring
+        self.no_subreaper = no_subreaper
+        self.preserve_fds = preserve_fds
+        self.cgroup_manager = cgroup_manager
+        self.stdio = stdio
+        self.extra_env = list(extra_env)
+
+
+def create(root: Root, container_id: str, bundle: str, options: CreateOptions) -> State:
+    """Creates a container from a bundle and leaves its init waiting.
+
+    bundle: absolute path. Gives the saved state. Raises PyociError; then nothing is left behind.
+    """
+    root.container(container_id)
+    config = load.config(bundle, options.config)
+    rootfs = _check(config, bundle, options)
+    host = cgroup.host()
+    path = cgroup.resolve((config.get("linux") or {}).get("cgroupsPath"), container_id)
+    group = cgroup.manage(host, path, options.cgroup_manager)
+    facts = gather(config, bundle, container_id, options, host, path)
+    plan = create_plan(config, facts)
+    with Lock(root.new(container_id)) as lock:
+        try:
+            lock.take()
+            state = _first_state(lock.directory, container_id, bundle, rootfs, config, group, facts)
+            _create(state, config, group, plan, options, facts)
+        except BaseException:
+            remove_directory(lock.directory)
+            raise
+    return state
+
+
+def _check(config: dict[str, Any], bundle: str, options: CreateOptions) -> str:
+    """What the document alone cannot tell; gives the absolute path of the root file system. Raises SpecError."""
+    process = config.get("process")
+    if process is None:
+        raise SpecError("/process", "missing; a container needs a process to create")
+    has_socket = bool(options.console_socket) or options.console_fd >= 0
+    if process.get("terminal") and not has_socket:
+        raise SpecError("/process/terminal", "a terminal needs somebody to take it", True, "give --console-socket")
+    if has_socket and not process.get("terminal"):
+        raise SpecError("/process/terminal", "--console-socket is given, but no terminal is asked for", False)
+    rootfs = os.path.normpath(os.path.join(bundle, config["root"]["path"]))
+    if not os.path.isdir(rootfs):
+        raise SpecError("/root/path", "there is no such directory", rootfs)
+    return rootfs
+
+
+def gather(
+    config: dict[str, Any], bundle: str, container_id: str, options: CreateOptions, host: cgroup.Host, path: str
+) -> Facts:
+    """The host's side of the plan."""
+    facts = Facts(bundle)
+    linux = config.get("linux") or {}
+    facts.preserve_fds = options.preserve_fds
+    facts.no_pivot = options.no_pivot
+    facts.extra_env = options.extra_env
+    facts.keyring = "" if options.no_new_keyring else f"_ses.{container_id}"
+    facts.cgroup_unified = host.unified
+    facts.cgroup_namespace = any(entry["type"] == "cgroup" for entry in linux.get("namespaces") or ())
+    inside = "" if options.cgroup_manager == "disabled" else path
+    facts.cgroup_directories = [
+        (mount.names, mount.mountpoint + inside) for mount in host.mounts if mount.unified == host.unified
+    ]
+    if linux.get("seccomp"):
+        from pyoci import seccomp
+
+        program = seccomp.compile(linux["seccomp"], seccomp.CACHE)
+        facts.seccomp = (program.bpf, program.flags) if program.bpf else None
+    return facts
+
+
+def _first_state(
+    directory: str, container_id: str, bundle: str, rootfs: str, config: dict[str, Any], group: Cgroup, facts: Facts
+) -> State:
+    """The state before there is anything to remember but the cgroup: what a crash leaves can be found by it."""
+    given = config.get("hooks") or {}
+    state = State(
+        directory,
+        {
+            "id": container_id,
+            "pid": 0,
+            "started": 0,
+            "boot": processes.boot_id(),
+            "bundle": bundle,
+            "rootfs": rootfs,
+            "created": now(),
+            "owner": owner(),
+            "annotations": config.get("annotations") or {},
+            "cgroup": group.state(),
+            "namespaces": [entry["type"] for entry in (config.get("linux") or {}).get("namespaces") or ()],
+            "process": config["process"],
+            "hooks": {kind: given[kind] for kind in ("poststart", "poststop") if given.get(kind)},
+            "seccomp": facts.seccomp[1] if facts.seccomp else -1,
+            "keyring": facts.keyring,
+        },
+    )
+    state.remember_init()
+    state.save()
+    if facts.seccomp:
+        _store(f"{directory}/seccomp.bpf", facts.seccomp[0])
+    return state
+
+
+def _store(path: str, data: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(descriptor, data)
+    finally:
+        os.close(descriptor)
+
+
+def _create(
+    state: State, config: dict[str, Any], group: Cgroup, plan: LaunchPlan, options: CreateOptions, facts: Facts
+) -> None:
+    """Cgroup, init, hooks, pid file. Undoes what it made when a step fails; the state directory is the caller's."""
+    hooks_ran = False
+    group.create((config.get("linux") or {}).get("resources") or {})
+    try:
+        with launch.Launch(f"create {state.id}", plan) as running:
+            _spawn(running, state, plan, options, group)
+            child = running.child
+            assert child is not None
+            if launch.maps_needed(plan):
+                launch.write_maps(child.pid, config["linux"])
+            launch.set_oom_score(child.pid, config["process"].get("oomScoreAdj"))
+            running.answer()
+            running.expect(lib.SYNC_MOUNTED)
+            _know_init(state, running)
+            hooks_ran = True
+            _runtime_hooks(state, config)
+            running.answer(lib.SYNC_STATE, state.text("creating").encode())
+            running.expect(lib.SYNC_CREATED)
+            state.save()
+            _tell(state, running, options)
+            running.answer()
+            os.close(running.finish().pidfd)
+    except BaseException:
+        _undo(state, group, hooks_ran)
+        raise
+
+
+def _spawn(
+    running: launch.Launch, state: State, plan: LaunchPlan, options: CreateOptions, group: Cgroup
+) -> None:
+    """Opens what init needs, and clones it."""
+    opened = launch.open_namespaces(plan)
+    try:
+        listener = native.listen(state.start_socket)
+        opened.append(listener)
+        console = options.console_fd
+        if options.console_socket:
+            from pyoci.container.terminal import connect_console
+
+            console = connect_console(options.console_socket)
+            opened.append(console)
+        joined = opened[: len(plan.namespaces.join)] if plan.namespaces else []
+        running.spawn(options.stdio, listener, console, joined, group)
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
+
+
+def _know_init(state: State, running: launch.Launch) -> None:
+    """From here on ``delete --force`` finds init by its number, also if this process is killed."""
+    assert running.child is not None
+    state.pid = running.child.pid
+    state.started = processes.start_time(state.pid)
+    state.remember_init()
+
+
+def _runtime_hooks(state: State, config: dict[str, Any]) -> None:
+    given = config.get("hooks") or {}
+    for kind in ("prestart", "createRuntime"):
+        if given.get(kind):
+            hooks.run(kind, given[kind], state.text("creating"), f"/hooks/{kind}")
+
+
+def _tell(state: State, running: launch.Launch, options: CreateOptions) -> None:
+    """Tells the caller who init is, before it is let go: who reads the pid file finds a created container."""
+    if options.pidfd_socket:
+        from pyoci.container.terminal import send_pidfd
+
+        assert running.child is not None
+        send_pidfd(options.pidfd_socket, running.child.pidfd)
+    if options.pid_file:
+        try:
+            pidfile.write(options.pid_file, state.pid)
+        except OSError as error:
+            reason = "its directory is missing" if error.errno == 2 else os.strerror(error.errno or 0).lower()
+            raise PyociError(f"create {state.id}: write the pid file {options.pid_file}: {reason}") from None
+
+
+def _undo(state: State, group: Cgroup, hooks_ran: bool) -> None:
+    """The container was never created: its cgroup goes, and hooks that saw it begin see it end (runtime.md)."""
+    try:
+        group.kill(9)
+        group.delete()
+    except CgroupError:
+        pass  # the error that brought us here says more
+    if hooks_ran and state.hooks.get("poststop"):
+        try:
+            hooks.run("poststop", state.hooks["poststop"], state.text("stopped"), "/hooks/poststop")
+        except HookError:
+            pass

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``delete``: what is left of a stopped container; with force, of any (runtime.md, "Delete")."""
+
+from __future__ import annotations
+
+import os
+
+from pyoci import cgroup
+from pyoci.container import hooks, processes
+from pyoci.container.paths import Lock, Root, remove_directory
+from pyoci.container.state import Remembered, State
+from pyoci.errors import CgroupError, NotFound, PyociError, StateError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyoci.cgroup import Cgroup
+
+SIGKILL = 9
+WAIT = 10.0  # seconds for a killed process to be gone, and for a creation to give up
+
+
+def delete(root: Root, container_id: str, force: bool = False) -> list[str]:
+    """Deletes a container. A created one is ended first, as runc does; a running one only with ``force``.
+
+    Gives warnings (failed poststop hooks). Raises NotFound (not with ``force``), and PyociError if it is running.
+    """
+    try:
+        directory = root.existing(container_id)
+    except NotFound:
+        if force:
+            return []
+        raise
+    if force:
+        _end(root, container_id)  # before the lock: a creation that still holds it gives up when its init is gone
+    with Lock(directory) as lock:
+        if not lock.take(WAIT):
+            raise PyociError(f"delete {container_id}: it is still being created; kill that pyoci first")
+        try:
+            state = State.load(root, container_id)
+        except NotFound:
+            if force:
+                return []
+            raise
+        except StateError:
+            if not force:
+                raise
+            _end(root, container_id)
+            _remove_group(_remembered_group(directory), container_id)
+            remove_directory(directory)
+            return []
+        return _delete(state, force)
+
+
+def _delete(state: State, force: bool) -> list[str]:
+    status = state.status()
+    if status in ("running", "paused") and not force:
+        raise PyociError(f"delete {state.id}: container is {status}; stop it first, or use --force")
+    stop(state)
+    group = _group_of(state)
+    _remove_group(group, state.id)
+    failures: list[str] = []
+    if state.hooks.get("poststop"):
+        text = state.text("stopped")
+        failures = [str(e) for e in hooks.run_all("poststop", state.hooks["poststop"], text, "/hooks/poststop")]
+    remove_directory(state.directory)
+    return failures
+
+
+def stop(state: State) -> None:
+    """Kills init and all that is in the container's cgroup, and waits for the end. Raises PyociError."""
+    pidfd = state.open_init()
+    if pidfd < 0:
+        return
+    try:
+        _kill(pidfd, _group_of(state), state.id)
+    finally:
+        os.close(pidfd)
+
+
+def _kill(pidfd: int, group: Cgroup | None, container_id: str) -> None:
+    if group is not None and group.frozen():
+        group.kill(SIGKILL)  # which thaws what cannot be killed frozen (v1)
+    if not processes.kill_and_wait(pidfd, WAIT):
+        raise PyociError(f"delete {container_id}: its init is still there {WAIT:.0f} s after SIGKILL (stuck in the kernel)")
+
+
+def _end(root: Root, container_id: str) -> None:
+    """Kills init and the cgroup's processes by what is remembered, even if the state is damaged or being made."""
+    directory = root.container(container_id)
+    remembered = Remembered.load(directory)
+    if remembered is None:
+        return
+    group = _remembered_group(directory)
+    if remembered.boot == processes.boot_id():
+        pidfd = processes.open_same(remembered.pid, remembered.started)
+        if pidfd >= 0:
+            try:
+                _kill(pidfd, group, container_id)
+            finally:
+                os.close(pidfd)
+        if group is not None:
+            group.kill(SIGKILL)
+
+
+def _group_of(state: State) -> Cgroup | None:
+    try:
+        return state.group()
+    except CgroupError:
+        return None
+
+
+def _remembered_group(directory: str) -> Cgroup | None:
+    remembered = Remembered.load(directory)
+    if remembered is None:
+        return None
+    try:
+        return cgroup.manage(cgroup.host(), remembered.path, remembered.manager)
+    except PyociError:
+        return None
+
+
+def _remove_group(group: Cgroup | None, container_id: str) -> None:
+    if group is None:
+        return
+    try:
+        if group.pids():
+            group.kill(SIGKILL)
+        group.delete()
+    except CgroupError as error:
+        raise PyociError(f"delete {container_id}: {error}") from None

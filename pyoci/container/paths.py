@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a container's state is kept: ROOT/ID, both closed to everyone else."""
+
+from __future__ import annotations
+
+import os
+
+from pyoci.errors import AlreadyExists, InvalidId, NotFound, PyociError
+
+ID_MAX = 255  # the longest name of a file (NAME_MAX)
+_ALLOWED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
+
+
+def check_id(container_id: str) -> str:
+    """The ID itself, if it may become a file's name: the characters that runc allows. Raises InvalidId."""
+    if not container_id:
+        raise InvalidId("container ID is empty; give a name of letters, digits and _ + - .")
+    if len(container_id) > ID_MAX:
+        raise InvalidId(f"container ID {container_id[:24]}... has {len(container_id)} characters; {ID_MAX} are allowed")
+    if container_id in (".", "..") or not _ALLOWED.issuperset(container_id):
+        raise InvalidId(f"container ID {container_id!r} is not allowed; use letters, digits and _ + - .")
+    return container_id
+
+
+class Root:
+    """The state root. Nothing is made until ``new``."""
+
+    __slots__ = ("path",)
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def container(self, container_id: str) -> str:
+        """The directory of a container's state, whether it exists or not. Raises InvalidId."""
+        return f"{self.path}/{check_id(container_id)}"
+
+    def existing(self, container_id: str) -> str:
+        """The directory of an existing container. Raises InvalidId, NotFound."""
+        directory = self.container(container_id)
+        if not os.path.isdir(directory):
+            raise NotFound(container_id)
+        return directory
+
+    def new(self, container_id: str) -> str:
+        """Makes the directory, which is what takes the ID: of several at once, one wins.
+
+        Raises InvalidId, AlreadyExists, and PyociError when the root cannot be made.
+        """
+        directory = self.container(container_id)
+        try:
+            os.makedirs(self.path, 0o700, exist_ok=True)
+            os.mkdir(directory, 0o700)
+        except FileExistsError:
+            if not os.path.isdir(self.path):
+                raise PyociError(f"create {container_id}: state root {self.path} is not a directory") from None
+            raise AlreadyExists(container_id) from None
+        except OSError as error:
+            reason = "a directory on the way is missing" if error.errno == 2 else os.strerror(error.errno or 0)
+            raise PyociError(f"create {container_id}: make the state directory {directory}: {reason}") from None
+        return directory
+
+    def ids(self) -> list[str]:
+        """The IDs of all containers, sorted; none where the root does not exist."""
+        try:
+            with os.scandir(self.path) as entries:
+                names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+        except FileNotFoundError:
+            return []
+        return sorted(name for name in names if _ALLOWED.issuperset(name))
+
+
+class Lock:
+    """An exclusive lock of a container's state directory, held while it is created or deleted (flock(2)).
+
+    It ends with the process, so a killed runtime leaves none behind.
+    """
+
+    __slots__ = ("_descriptor", "directory")
+
+    def __init__(self, directory: str) -> None:
+        self.directory = directory
+        self._descriptor = -1
+
+    def take(self, seconds: float = 0.0) -> bool:
+        """Takes the lock; waits at most ``seconds``. False if another holds it; True if the directory is gone too."""
+        import fcntl
+
+        try:
+            self._descriptor = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return True
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return seconds > 0 and self._wait(seconds)
+        return True
+
+    def _wait(self, seconds: float) -> bool:
+        """flock has no time limit of its own, so an alarm interrupts it."""
+        import _signal
+        import fcntl
+
+        def interrupted(number: int, frame: object) -> None:
+            raise InterruptedError
+
+        before = _signal.signal(_signal.SIGALRM, interrupted)
+        _signal.setitimer(_signal.ITIMER_REAL, seconds)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+        except InterruptedError:
+            return False
+        finally:
+            _signal.setitimer(_signal.ITIMER_REAL, 0)
+            _signal.signal(_signal.SIGALRM, before)
+        return True
+
+    def release(self) -> None:
+        """Gives the lock back."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def __enter__(self) -> Lock:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.release()
+
+
+def remove_directory(directory: str) -> None:
+    """Removes a state directory, which has no subdirectories; one that is gone is fine."""
+    try:
+        with os.scandir(directory) as entries:
+            for entry in entries:
+                os.unlink(entry.path)
+        os.rmdir(directory)
+    except FileNotFoundError:
+        pass

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Processes of the host, told apart from later ones with the same number (proc_pid_stat(5), pidfd_open(2))."""
+
+from __future__ import annotations
+
+import os
+
+from pyoci import native
+
+_DEAD = frozenset("ZXx")
+
+
+def start_time(pid: int) -> int:
+    """When a living process started, in clock ticks since boot; 0 if it is dead or a zombie."""
+    try:
+        descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return 0
+    try:
+        line = os.read(descriptor, 1024)
+    except ProcessLookupError:
+        return 0
+    finally:
+        os.close(descriptor)
+    # The command's name, in parentheses, may hold anything; the fields count from its end.
+    fields = line[line.rfind(b")") + 2 :].split()
+    if len(fields) < 20 or fields[0].decode() in _DEAD:
+        return 0
+    return int(fields[19])
+
+
+def boot_id() -> str:
+    """Tells one boot of the kernel from another (random(4))."""
+    descriptor = os.open("/proc/sys/kernel/random/boot_id", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(descriptor, 64).decode().strip()
+    finally:
+        os.close(descriptor)
+
+
+def open_same(pid: int, started: int) -> int:
+    """A pidfd of the process with this number that started then; -1 if there is none any more.
+
+    The pidfd is opened before the start time is compared: what it holds cannot be replaced meanwhile.
+    """
+    if pid <= 0 or not started:
+        return -1
+    try:
+        pidfd = native.pidfd_open(pid)
+    except native.NativeError:
+        return -1
+    if start_time(pid) != started:
+        os.close(pidfd)
+        return -1
+    return pidfd
+
+
+def kill_and_wait(pidfd: int, seconds: float) -> bool:
+    """SIGKILL, then waits for the end; False if the process is still there after ``seconds``."""
+    try:
+        native.pidfd_send_signal(pidfd, 9)
+    except native.NativeError as error:
+        if error.errno != 3:  # ESRCH
+            raise
+    return native.wait_readable(pidfd, int(seconds * 1000))

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``run``: create, start, and in the foreground wait and delete."""
+
+from __future__ import annotations
+
+from pyoci.container.create import CreateOptions, create
+from pyoci.container.delete import delete
+from pyoci.container.start import start
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyoci.container.paths import Root
+    from pyoci.container.terminal import Console
+
+
+def run(root: Root, container_id: str, bundle: str, options: CreateOptions, detach: bool = False, keep: bool = False) -> int:
+    """Runs a container. Detached: 0 once its program runs. Else the program's exit status, or 128 and its signal;
+    the container is deleted at the end unless ``keep``.
+
+    Raises PyociError; a container that could not be started is deleted.
+    """
+    console = None
+    if not detach and not options.console_socket and _wants_terminal(bundle, options):
+        from pyoci.container.terminal import Console
+
+        console = Console()
+        options.console_fd = console.remote
+    try:
+        state = create(root, container_id, bundle, options)
+        pidfd = -1 if detach else state.open_init()
+        try:
+            start(root, container_id)
+        except BaseException:
+            delete(root, container_id, force=True)
+            raise
+        if detach:
+            return 0
+        return _wait(root, state.id, state.pid, pidfd, console, keep)
+    finally:
+        if console is not None:
+            console.close()
+
+
+def _wants_terminal(bundle: str, options: CreateOptions) -> bool:
+    from pyoci.spec import load
+
+    return bool((load.config(bundle, options.config).get("process") or {}).get("terminal"))
+
+
+def _wait(root: Root, container_id: str, pid: int, pidfd: int, console: Console | None, keep: bool) -> int:
+    from pyoci.container.terminal import foreground
+
+    try:
+        return foreground(pidfd, pid, console)
+    finally:
+        if not keep:
+            delete(root, container_id, force=True)

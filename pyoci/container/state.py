@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What pyoci remembers of a container: ROOT/ID/state.json, and the state that the specification shows.
+
+Besides state.json the directory holds ``init``, a symlink to nowhere whose text is init's identity and cgroup: it is
+made in one step, so it is whole even where state.json is damaged, and ``delete --force`` finds what it must end;
+``start.sock``, where init waits for ``start``: it is there as long as the container is *created*; and ``seccomp.bpf``.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from pyoci import SPEC_VERSION, cgroup, jsontext
+from pyoci.container import processes
+from pyoci.errors import CgroupError, StateError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyoci.container.paths import Root
+
+FORMAT = 1
+LARGEST = 64 << 20
+_TYPES = {
+    "id": str,
+    "pid": int,
+    "started": int,
+    "boot": str,
+    "bundle": str,
+    "rootfs": str,
+    "created": str,
+    "owner": str,
+    "annotations": dict,
+    "cgroup": dict,
+    "namespaces": list,
+    "process": dict,
+    "hooks": dict,
+    "seccomp": int,
+    "keyring": str,
+}
+
+
+class State:
+    """The state of one container. The attributes are the keys of state.json.
+
+    pid: init's on the host, 0 until there is one; started: its start time in clock ticks; boot: the boot it belongs
+    to; seccomp: flags of the filter in seccomp.bpf, -1 for none; keyring: name of the session keyring or "".
+    """
+
+    __slots__ = ("directory", *_TYPES)
+
+    directory: str
+    id: str
+    pid: int
+    started: int
+    boot: str
+    bundle: str
+    rootfs: str
+    created: str
+    owner: str
+    annotations: dict[str, str]
+    cgroup: dict[str, Any]
+    namespaces: list[str]
+    process: dict[str, Any]
+    hooks: dict[str, list[dict[str, Any]]]
+    seccomp: int
+    keyring: str
+
+    def __init__(self, directory: str, values: dict[str, Any]) -> None:
+        self.directory = directory
+        for name, kind in _TYPES.items():
+            value = values.get(name)
+            if not isinstance(value, kind) or isinstance(value, bool):
+                raise StateError(f"state of {os.path.basename(directory)}: {name} is damaged; delete --force removes it")
+            setattr(self, name, value)
+
+    @classmethod
+    def load(cls, root: Root, container_id: str) -> State:
+        """Reads the state. Raises InvalidId, NotFound, StateError."""
+        directory = root.existing(container_id)
+        try:
+            values = jsontext.loads(_read(f"{directory}/state.json"))
+        except FileNotFoundError:
+            raise StateError(f"state of {container_id}: there is none (its creation was cut off); delete --force removes it") from None
+        except (OSError, ValueError) as error:
+            raise StateError(f"state of {container_id}: damaged ({error}); delete --force removes it") from None
+        if not isinstance(values, dict) or values.get("format") != FORMAT:
+            raise StateError(f"state of {container_id}: not written by this version; delete --force removes it")
+        return cls(directory, values)
+
+    def save(self) -> None:
+        """Writes the state so that a reader finds the old one or the new one, whole."""
+        values = {"format": FORMAT, **{name: getattr(self, name) for name in _TYPES}}
+        data = jsontext.dumps(values).encode("utf-8", "surrogateescape")
+        path = f"{self.directory}/state.json"
+        descriptor = os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(descriptor, view) :]
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.rename(path + ".new", path)
+
+    def remember_init(self) -> None:
+        """The identity of init and its cgroup as the symlink ``init``."""
+        text = f"{self.pid} {self.started} {self.boot} {self.cgroup.get('manager')} {self.cgroup.get('path')}"
+        path = f"{self.directory}/init"
+        os.symlink(text, path + ".new")
+        os.rename(path + ".new", path)
+
+    def open_init(self) -> int:
+        """A pidfd of init, for the caller to close; -1 if it does not live (any more, or in this boot)."""
+        if not self.pid or self.boot != processes.boot_id():
+            return -1
+        return processes.open_same(self.pid, self.started)
+
+    def alive(self) -> bool:
+        """Whether init lives."""
+        if not self.pid or processes.start_time(self.pid) != self.started:
+            return False
+        return self.boot == processes.boot_id()
+
+    def status(self) -> str:
+        """creating, created, running, paused or stopped (runtime.md, "State")."""
+        if not self.alive():
+            return "stopped" if self.pid or not self._in_creation() else "creating"
+        if os.path.exists(self.start_socket):
+            return "created"
+        try:
+            return "paused" if self.group().frozen() else "running"
+        except CgroupError:
+            return "running"
+
+    def _in_creation(self) -> bool:
+        from pyoci.container.paths import Lock
+
+        with Lock(self.directory) as lock:
+            return not lock.take()
+
+    @property
+    def start_socket(self) -> str:
+        """Where init waits for ``start``."""
+        return f"{self.directory}/start.sock"
+
+    def group(self) -> cgroup.Cgroup:
+        """The control group."""
+        return cgroup.from_state(self.cgroup)
+
+    def document(self, status: str = "") -> dict[str, Any]:
+        """The state as the specification defines it (runtime.md, "State"), and what runc adds."""
+        status = status or self.status()
+        return {
+            "ociVersion": SPEC_VERSION,
+            "id": self.id,
+            "pid": 0 if status == "stopped" else self.pid,
+            "status": status,
+            "bundle": self.bundle,
+            "rootfs": self.rootfs,
+            "created": self.created,
+            "annotations": self.annotations,
+            "owner": self.owner,
+        }
+
+    def text(self, status: str = "") -> str:
+        """The document as JSON text: what hooks get."""
+        return jsontext.dumps(self.document(status))
+
+
+class Remembered:
+    """What ``remember_init`` left: enough to end a container whose state is damaged."""
+
+    __slots__ = ("boot", "manager", "path", "pid", "started")
+
+    def __init__(self, text: str) -> None:
+        pid, started, self.boot, self.manager, self.path = text.split(" ", 4)
+        self.pid, self.started = int(pid), int(started)
+
+    @classmethod
+    def load(cls, directory: str) -> Remembered | None:
+        """None where there is nothing, or nothing that makes sense."""
+        try:
+            return cls(os.readlink(f"{directory}/init"))
+        except (OSError, ValueError):
+            return None
+
+
+def now() -> str:
+    """The time, RFC 3339 with nanoseconds, UTC."""
+    nanoseconds = time.time_ns()
+    whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(nanoseconds // 10**9))
+    return f"{whole}.{nanoseconds % 10**9:09d}Z"
+
+
+def owner() -> str:
+    """The name of the user whose container this is; the number where it has no name."""
+    uid = os.geteuid()
+    if uid == 0:
+        return "root"
+    import pwd
+
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def _read(path: str) -> bytes:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        size = os.fstat(descriptor).st_size
+        if size > LARGEST:
+            raise ValueError(f"{size} bytes")
+        return os.read(descriptor, size + 1)
+    finally:
+        os.close(descriptor)
