@@ -56,11 +56,7 @@ def program(ordered: list[Rule]) -> bytes:
     ]
     for rule in reversed(ordered):
         code += _block(rule)
-        if rule.everything:
-            break
-    else:
-        code += _answer(0)
-    return b"".join(code)
+    return b"".join([*code, *_answer(0)])
 
 
 def attach(directory: str, instructions: bytes) -> None:
@@ -101,8 +97,6 @@ def _block(rule: Rule) -> list[bytes]:
             _instruction(_JUMP_IF_NOT, _ACCESS, offset=2),
             *_answer(1),
         ]
-        if rule.everything:
-            settle = _answer(1)
     else:
         # There is no "jump if none is set": jump over a jump.
         settle = [
@@ -110,8 +104,6 @@ def _block(rule: Rule) -> list[bytes]:
             _instruction(_JUMP, offset=2),
             *_answer(0),
         ]
-        if rule.everything:
-            settle = _answer(0)
     tests = [(_MAJOR, rule.major), (_MINOR, rule.minor), (_TYPE, _TYPES.get(rule.kind, ANY))]
     code: list[bytes] = []
     for register, wanted in tests:

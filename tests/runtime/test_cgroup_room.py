@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from pyoci import cgroup, jsontext
-from pyoci.cgroup import base, hierarchies
+from pyoci.cgroup import base, files, hierarchies
 from pyoci.errors import CgroupError
 
 PREFIX = f"/pyoci-room-{os.getpid()}"
@@ -238,6 +238,25 @@ def test_kill_reaches_the_groups_below(group: Group, program: Any) -> None:
     one.delete()
 
 
+def test_a_number_that_is_no_longer_listed_is_spared(
+    group: Group, program: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process ended and its number went to a stranger between reading the list and opening its pidfd."""
+    one, elsewhere = group("box"), group("elsewhere")
+    one.create({})
+    elsewhere.create({})
+    listed, stranger = program(one, "sleep", "100"), program(elsewhere, "sleep", "100")
+    answers = iter([[listed.pid, stranger.pid], [listed.pid]])
+    with monkeypatch.context() as patched:
+        patched.setattr(files, "processes", lambda directory: next(answers))
+        assert one.kill(signal.SIGTERM) == 1
+    assert listed.wait(10) == -signal.SIGTERM
+    assert stranger.poll() is None
+    elsewhere.kill(signal.SIGKILL)
+    for place in (one, elsewhere):
+        place.delete()
+
+
 def test_frozen_processes_stand_until_thawed(group: Group, program: Any) -> None:
     one = group("box")
     one.create({})
@@ -281,8 +300,8 @@ def test_sigkill_reaches_what_forks_without_end(group: Group, program: Any) -> N
     one = group("box")
     one.create({})
     # Each process hands over to its child and ends: a list of them is out of date when it has been read.
-    relay = "import os\nfor i in range(10**9):\n if os.fork(): os._exit(0)"
-    chains = [program(one, sys.executable, "-IS", "-c", relay) for _ in range(3)]
+    relay = "import os, time\nend = time.monotonic() + 8\nwhile time.monotonic() < end:\n if os.fork(): os._exit(0)"
+    chains = [program(one, sys.executable, "-IS", "-c", relay) for _ in range(20)]
     for chain in chains:
         chain.wait(10)
     assert one.kill(signal.SIGKILL) >= 1

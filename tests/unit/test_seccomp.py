@@ -43,6 +43,7 @@ def under(program: seccomp.Program, action: Callable[[], Any]) -> Any:
         status = 99
         try:
             os.close(reader)
+            signal.alarm(20)  # should a filter take away the way out
             load(program)
             os.write(writer, json.dumps(action()).encode())
             status = 0
