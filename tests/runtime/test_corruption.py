@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A state file that was damaged, or that speaks of another process: nobody is harmed, and it can be removed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness import inspection
+from harness.runtime import Container, Runtime, stranger, wait_until
+
+STATE_FILES = {"pyoci": "state.json", "runc": "state.json", "crun": "status"}
+DAMAGES = {"empty": "", "half": None, "null": "null", "number": "7", "list": "[]", "map": "{}", "not utf-8": "\udcff",
+           "wrong types": '{"id": 1, "pid": "x", "init_process_pid": "x", "bundle": [], "status": 7}'}
+
+
+def state_file(runtime: Runtime, container: Container) -> Path:
+    return runtime.root / container.id / STATE_FILES[runtime.kind]
+
+
+def damage(runtime: Runtime, container: Container, name: str) -> None:
+    path = state_file(runtime, container)
+    text = DAMAGES[name]
+    whole = path.read_text()
+    path.write_bytes((whole[: len(whole) // 2] if text is None else text).encode(errors="surrogateescape"))
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_damaged_state(runtime: Runtime, name: str) -> None:
+    """list shows the others, delete --force ends what the container was, and each call says what it means."""
+    container, other = runtime.start(runtime.bundle()), runtime.start(runtime.bundle())
+    damage(runtime, container, name)
+    assert other.id in runtime.ok("list", "-q").out.split()
+    runtime.ok("list")
+    assert other.id in runtime.ok("list", "--format", "json").out
+    runtime.fails("state", container.id)
+    runtime.fails("start", container.id)
+    runtime.fails("kill", container.id, "KILL")
+    runtime.ok("delete", "--force", container.id)
+    wait_until(lambda: not inspection.alive(container.pid), "the end of init")
+    assert not (runtime.root / container.id).exists()
+    assert inspection.alive(other.pid)
+
+
+def test_empty_directory(runtime: Runtime) -> None:
+    (runtime.root / f"{runtime.prefix}-dir").mkdir(parents=True)
+    runtime.ok("list")
+    runtime.ok("delete", "--force", f"{runtime.prefix}-dir")
+    runtime.assert_clean()
+
+
+def test_stray_file_in_the_root(runtime: Runtime) -> None:
+    container = runtime.start(runtime.bundle())
+    (runtime.root / "stray").write_text("x")
+    assert container.id in runtime.ok("list", "-q").out.split()
+    (runtime.root / "stray").unlink()
+
+
+def edited(runtime: Runtime, container: Container, **changes: Any) -> None:
+    """Changes top-level members of the state file."""
+    path = state_file(runtime, container)
+    document = json.loads(path.read_text())
+    assert set(changes) <= set(document), sorted(document)
+    document.update(changes)
+    path.write_text(json.dumps(document))
+
+
+def pid_key(runtime: Runtime) -> str:
+    return "init_process_pid" if runtime.kind == "runc" else "pid"
+
+
+def test_reused_pid(runtime: Runtime) -> None:
+    """The PID belongs to a stranger now, which began at another time: stopped, and it is never signalled."""
+    container = runtime.start(runtime.bundle())
+    with stranger() as other:
+        container.end()
+        edited(runtime, container, **{pid_key(runtime): other.pid})
+        assert container.state()["status"] == "stopped"
+        runtime.call("kill", container.id, "KILL")
+        runtime.call("kill", "--all", container.id, "KILL")
+        runtime.ok("delete", "--force", container.id)
+        assert inspection.alive(other.pid)
+
+
+def test_other_boot(runtime: Runtime) -> None:
+    """Same PID, same start time, but before a reboot: only the boot's identity tells the stranger."""
+    if runtime.kind != "pyoci":
+        pytest.skip(f"the state of {runtime.kind} has no boot identity to change")
+    container = runtime.start(runtime.bundle())
+    path = state_file(runtime, container)
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    whole = path.read_text()
+    assert boot in whole
+    path.write_text(whole.replace(boot, "00000000-0000-0000-0000-000000000000"))
+    assert container.state()["status"] == "stopped"
+    runtime.call("kill", container.id, "KILL")
+    assert inspection.alive(container.pid)
+    path.write_text(whole)
+    assert container.state()["status"] == "running"
+
+
+def test_state_file_is_whole_at_any_time(runtime: Runtime) -> None:
+    """A reader never sees half a file: it is written beside and renamed."""
+    bundle = runtime.bundle().save()
+    container = runtime.container(bundle)
+    child, result = runtime.popen("create", "--bundle", bundle.path, container.id)
+    while child.poll() is None:
+        path = state_file(runtime, container)
+        try:
+            text = path.read_text()
+        except FileNotFoundError:
+            continue
+        json.loads(text)
+    assert runtime.finish(child, result).code == 0
