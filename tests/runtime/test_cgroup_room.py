@@ -304,9 +304,10 @@ def test_sigkill_reaches_what_forks_without_end(group: Group, program: Any) -> N
     chains = [program(one, sys.executable, "-IS", "-c", relay) for _ in range(20)]
     for chain in chains:
         chain.wait(10)
+    begun = time.monotonic()
     assert one.kill(signal.SIGKILL) >= 1
     one.delete()
-    assert one.pids() == []
+    assert time.monotonic() - begun < 5, "they were not all killed: the last ended by itself"
 
 
 # --- what only v2 has ----------------------------------------------------------------------------------------------
