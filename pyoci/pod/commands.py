@@ -134,7 +134,8 @@ def logs(directory: Directory, container: str, follow: bool) -> Iterator[list[tu
         client.send({"watch": True})
     while True:
         batch = [(when, name, stream, text) for name, log in readers.items() for when, stream, text in log.read()]
-        yield sorted(batch)
+        # By time only: lines that were read at once have one time, and stay in their order.
+        yield sorted(batch, key=lambda line: line[0])
         if client is None:
             return
         if client.next(None) is None:

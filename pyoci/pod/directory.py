@@ -74,8 +74,8 @@ class Directory:
         """
         os.makedirs(self.parent, mode=0o700, exist_ok=True)
         os.chmod(self.parent, 0o700)
+        self._remove_early()
         early = f"{self.parent}/.{self.name}.{os.getpid()}"
-        shutil.rmtree(early, ignore_errors=True)
         for part in ("", "/logs", "/etc", "/shm", "/volumes", "/containers"):
             os.mkdir(early + part, 0o700)
         write(f"{early}/manifest.yaml", manifest, 0o600)
@@ -90,6 +90,13 @@ class Directory:
                 raise PodError(f"pod {self.name}: exists already; 'pyoci pod rm {self.name}' removes it") from None
             raise
         return lock
+
+    def _remove_early(self) -> None:
+        """Removes what claims left that were killed on their way."""
+        for name in os.listdir(self.parent):
+            pid = name.rpartition(".")[2]
+            if name.startswith(".") and not (pid != str(os.getpid()) and os.path.exists(f"/proc/{pid}")):
+                shutil.rmtree(f"{self.parent}/{name}", ignore_errors=True)
 
     def supervised(self) -> bool:
         """Whether a supervisor holds the lock."""
