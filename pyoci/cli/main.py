@@ -48,6 +48,7 @@ def main(argv: list[str]) -> int:
     log: Log | None = None
     debug = "--debug" in argv
     try:
+        _fill_standard_descriptors()
         parsed = flags.parse(TABLE, argv, "", stop_after=1)
         if parsed.flag("version"):
             from pyoci.cli import version
@@ -73,6 +74,15 @@ def main(argv: list[str]) -> int:
     except Exception as error:
         words = f"internal error: {type(error).__name__}: {error}; please report it with the output of --debug"
         return _fail(words, log, error if debug else None)
+
+
+def _fill_standard_descriptors() -> None:
+    """Puts the null device where the caller closed one of 0-2, lest a file of ours takes the number."""
+    for number in (0, 1, 2):
+        try:
+            os.get_inheritable(number)
+        except OSError:
+            os.set_inheritable(os.open("/dev/null", os.O_RDWR), True)
 
 
 def _verb(settings: Settings, words: list[str]) -> int:

@@ -225,9 +225,13 @@ def test_a_full_disk_is_an_error_not_a_silence() -> None:
     assert done.stderr == b"pyoci: No space left on device\n"
 
 
-def test_closed_standard_descriptors() -> None:
-    done = call("pause", preexec_fn=lambda: os.closerange(0, 3))
+def test_closed_standard_descriptors(tmp_path: Path) -> None:
+    """The log file would be descriptor 2 else, and get what is meant for people too."""
+    path = tmp_path / "log.json"
+    done = call("--log", str(path), "--log-format=json", "pause", preexec_fn=lambda: os.close(2))
     assert done.returncode == 1
+    assert json.loads(path.read_text())["msg"].startswith("pause: not built yet")
+    assert call("--help", preexec_fn=lambda: os.closerange(0, 3)).returncode == 0
 
 
 @pytest.mark.parametrize(
