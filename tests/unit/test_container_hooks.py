@@ -146,7 +146,7 @@ def test_session_and_signals(script: Script, tmp_path: Path) -> None:
     out = tmp_path / "out"
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     try:
-        hooks.run("createRuntime", [script('cat /proc/$$/status /proc/$$/stat > "$1"', str(out))], STATE, "/h")
+        hooks.run("createRuntime", [script('exec cat /proc/self/status /proc/self/stat > "$1"', str(out))], STATE, "/h")
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     text = out.read_text()
