@@ -36,7 +36,7 @@ def matrix(state: Document) -> str:
 
     ``=`` marks the sandbox's namespace, ``host`` the machine's; no mark is a namespace of the container's own.
     """
-    rows: list[tuple[str, ...]] = [("NAMESPACES", *NAMESPACES)]
+    rows: list[tuple[str, ...]] = [("NAMESPACES", *(f"  {name}" for name in NAMESPACES))]
     for one in state["containers"]:
         if one["namespaces"]:
             cells = [_cell(one, one["namespaces"][name]) for name in NAMESPACES]

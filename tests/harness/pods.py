@@ -62,7 +62,8 @@ class Pods:
     def assert_nothing_left(self) -> None:
         """No container, directory, mount, control group or process of any pod."""
         left = [str(path) for path in self.directory.iterdir()] if self.directory.exists() else []
-        left += leaks.control_groups(self.runtime.prefix) + leaks.mounts(self.directory) + leaks.state(self.runtime.root)
+        left += leaks.control_groups(self.runtime.prefix) + leaks.mounts(self.directory)
+        left += leaks.state(self.runtime.root)
         assert not left, left
         assert not leaks.processes(self.runtime.spare)
 

@@ -121,7 +121,8 @@ def test_inspect_of_an_ended_pod(pods: Pods) -> None:
 
 
 def test_logs(pods: Pods) -> None:
-    script = "echo one; usleep 50000; echo two >&2; usleep 50000; printf three; " + WAITS.replace("echo up", "echo; echo up")
+    script = "echo one; usleep 50000; echo two >&2; usleep 50000; printf three; "
+    script += WAITS.replace("echo up", "echo; echo up")
     with pods.start(pods.container("a", script), pods.container("b", "usleep 300000; echo later")) as pod:
         pod.wait_for_log("a", "up")
         pod.wait_for_log("b", "later")

@@ -168,12 +168,12 @@ def test_host_file(pods: Pods) -> None:
     assert host.read_text() == "x\n"
 
 
-@pytest.mark.parametrize(("kind", "words"), [("", "does not exist"), ("File", "does not exist"), ("Directory", "does not")])
-def test_host_path_that_is_not_there(pods: Pods, kind: str, words: str) -> None:
+@pytest.mark.parametrize("kind", ["", "File", "Directory"])
+def test_host_path_that_is_not_there(pods: Pods, kind: str) -> None:
     spec = {"path": str(pods.runtime.tmp / "nothing"), "type": kind}
     result = pods.run(pods.container("a", **volume()), volumes=[{"name": "v", "hostPath": spec}])
     assert result.code == 1
-    assert f"volume v: hostPath {spec['path']}: {words}" in result.err
+    assert f"volume v: hostPath {spec['path']}: does not exist" in result.err
     pods.assert_nothing_left()
 
 
