@@ -27,7 +27,7 @@ enum plan_limits {
     PLAN_TEXTS = 4,
     PLAN_NUMS = 5,
     PLAN_SLOTS_MAX = 4096,
-    SYNC_BYTES = 65536 /* the longest message on a sync socket */
+    SYNC_BYTES = 131072 /* the longest message on a sync socket */
 };
 
 /* Where each operation came from: its JSON pointer into config.json, for the error report. */

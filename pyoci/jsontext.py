@@ -10,6 +10,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 try:
@@ -17,7 +18,7 @@ try:
     from _json import make_encoder as _make_encoder
     from _json import make_scanner as _make_scanner
 except ImportError:  # pragma: no cover - not CPython
-    _make_scanner = None
+    _make_scanner = None  # type: ignore[assignment, misc]
 
 
 class _Context:
@@ -56,6 +57,11 @@ def loads(text: bytes | str) -> Any:
         raise ValueError(_fault(text, stop.value, "a value is missing or malformed")) from None
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    except SystemError:
+        # For some faults the C module raises what json.decoder defines, and says nothing where that is not imported.
+        import json
+
+        return json.loads(text)
     rest = text[end:].strip(" \t\r\n")
     if rest:
         raise ValueError(_fault(text, text.index(rest, end), "more text follows the document"))
@@ -82,4 +88,5 @@ def _fault(text: str, position: int, what: str) -> str:
     return f"line {line} column {column}: {what}"
 
 
-_scan = _make_scanner(_Context) if _make_scanner is not None else None
+if _make_scanner is not None:
+    _scan: Callable[[str, int], tuple[Any, int]] = _make_scanner(_Context)  # type: ignore[arg-type, assignment]

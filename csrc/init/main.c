@@ -141,6 +141,8 @@ int main(int argc, char **argv) {
     prctl(PR_SET_DUMPABLE, 0);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     prctl(PR_SET_NAME, "pyoci-init");
+    /* In a new user namespace the ambient set brought the capabilities here; what runs later must not have them. */
+    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
     if (argc != 2)
         return 2;
     int fd = atoi(argv[1]);

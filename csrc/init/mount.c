@@ -137,9 +137,10 @@ int op_mount(struct init *init, const struct plan_op *op) {
     size_t options;
     const char *option = list_first(text(init, op, PLAN_MORE), &options);
     int flags = (int)op->num[1];
-    int context = fsopen(text(init, op, PLAN_DATA), FSOPEN_CLOEXEC);
+    const char *type = text(init, op, PLAN_DATA);
+    int context = fsopen(type, FSOPEN_CLOEXEC);
     if (context < 0)
-        return fail(init, "fsopen", path);
+        return fail_with(init, "fsopen", path, errno, type);
     for (; options > 0; options--, option += strlen(option) + 1)
         if (configure(context, option) < 0)
             return fail_context(init, context, "fsconfig", path);

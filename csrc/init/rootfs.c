@@ -6,7 +6,6 @@
 #include <linux/stat.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
@@ -35,11 +34,11 @@ static int make_parent_private(const char *path) {
 
 int op_rootfs(struct init *init, const struct plan_op *op) {
     const char *path = text(init, op, PLAN_PATH);
+    if (op->num[0] && make_parent_private(path) < 0)
+        return fail(init, "mount_setattr", path);
     int tree = open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
     if (tree < 0)
         return fail(init, "open_tree", path);
-    if (op->num[0] && make_parent_private(path) < 0)
-        return fail(init, "mount_setattr", path);
     if (move_mount(tree, "", AT_FDCWD, path, MOVE_MOUNT_F_EMPTY_PATH) < 0)
         return fail(init, "move_mount", path);
     init->root = tree;

@@ -69,6 +69,8 @@ int sync_receive(struct init *init, int fd) {
 }
 
 int op_sync(struct init *init, const struct plan_op *op) {
+    if (op->num[0] == SYNC_STARTING) /* an exec's process outlives the runtime that began it */
+        prctl(PR_SET_PDEATHSIG, 0);
     if (sync_send(init->report, (enum sync_message)op->num[0], 0, NULL, 0) < 0)
         return fail(init, "sendmsg", "sync");
     int answer = sync_receive(init, init->report);

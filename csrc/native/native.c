@@ -2,6 +2,7 @@
 #include "native.h"
 
 #include <errno.h>
+#include <linux/capability.h>
 #include <poll.h>
 #include <stdio.h>
 #include <signal.h>
@@ -92,12 +93,29 @@ int pyoci_plan_memfd(const struct plan_fds *fds, const struct plan_op *ops, uint
     return seal(fd);
 }
 
+/* The first process of a user namespace has all capabilities in it, but no uid yet (the maps come later), and would
+ * lose them at execve: the ambient set keeps them (capabilities(7)). */
+static void keep_capabilities(void) {
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[2];
+    if (syscall(SYS_capget, &header, data) < 0)
+        return;
+    data[0].inheritable = data[0].permitted;
+    data[1].inheritable = data[1].permitted;
+    if (syscall(SYS_capset, &header, data) < 0)
+        return;
+    for (int cap = 0; cap < 64; cap++)
+        prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, cap, 0, 0);
+}
+
 /* The child after clone3: arranges its descriptors and becomes init. Only async-signal-safe calls. */
 static void become_init(const struct spawn *args) {
     char number[16], *argv[] = {"pyoci-init", number, NULL}, *env[] = {NULL};
     int high[args->count], base = (int)args->count;
 
     prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (args->flags & CLONE_NEWUSER)
+        keep_capabilities();
     for (uint32_t i = 0; i < args->count; i++)
         if (args->fds[i] >= base)
             base = args->fds[i] + 1;

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from pyoci.cgroup import Cgroup
     from pyoci.plan.compile import LaunchPlan
 
+LATER_HOOKS = ("startContainer", "poststart", "poststop")  # what later verbs must know of
+
 
 class CreateOptions:
     """What the caller of ``create`` may choose.
@@ -160,7 +162,7 @@ def _first_state(
             "cgroup": group.state(),
             "namespaces": [entry["type"] for entry in (config.get("linux") or {}).get("namespaces") or ()],
             "process": config["process"],
-            "hooks": {kind: given[kind] for kind in ("poststart", "poststop") if given.get(kind)},
+            "hooks": {kind: given[kind] for kind in LATER_HOOKS if given.get(kind)},
             "seccomp": facts.seccomp[1] if facts.seccomp else -1,
             "keyring": facts.keyring,
         },
@@ -199,7 +201,7 @@ def _create(
             _know_init(state, running)
             hooks_ran = True
             _runtime_hooks(state, config)
-            running.answer(lib.SYNC_STATE, state.text("creating").encode())
+            running.answer(lib.SYNC_STATE, _for_hooks(state, config, "createContainer"))
             running.expect(lib.SYNC_CREATED)
             state.save()
             _tell(state, running, options)
@@ -245,6 +247,10 @@ def _runtime_hooks(state: State, config: dict[str, Any]) -> None:
         if given.get(kind):
             hooks.run(kind, given[kind], state.text("creating"), f"/hooks/{kind}")
 
+
+def _for_hooks(state: State, config: dict[str, Any], kind: str) -> bytes:
+    """The state for hooks that init runs; nothing if there are none."""
+    return state.text("creating").encode() if (config.get("hooks") or {}).get(kind) else b""
 
 def _tell(state: State, running: launch.Launch, options: CreateOptions) -> None:
     """Tells the caller who init is, before it is let go: who reads the pid file finds a created container."""

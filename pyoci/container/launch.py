@@ -86,7 +86,7 @@ class Launch:
         self._sync, remote = native.socketpair()
         self._keep(remote)
         preserved = [_inherited(number) for number in range(3, 3 + layout.preserve)]
-        fds = [*(_present(fd) for fd in stdio), *preserved, plan, remote, listener, console, *joined]
+        fds = [*stdio, *preserved, plan, remote, listener, console, *joined]
         flags = self._plan.namespaces.clone_flags if self._plan.namespaces else 0
         into = group.descriptor() if group else -1
         try:
@@ -157,15 +157,6 @@ def _inherited(number: int) -> int:
         return number if os.get_inheritable(number) else -1
     except OSError:
         return -1
-
-
-def _present(number: int) -> int:
-    """One of 0-2; where the caller closed it, the null device, lest something else takes its place."""
-    try:
-        os.get_inheritable(number)
-        return number
-    except OSError:
-        return os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
 
 
 def write_maps(pid: int, linux: dict[str, Any]) -> None:

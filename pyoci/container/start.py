@@ -28,7 +28,8 @@ def start(root: Root, container_id: str) -> None:
         # The socket stands for the status *created*. Whoever removed it is the one who starts; if we were killed
         # right here, init would see the end of the connection and end too.
         os.unlink(state.start_socket)
-        native.send(connection, lib.SYNC_START, 0, state.text("created").encode())
+        payload = state.text("created").encode() if state.hooks.get("startContainer") else b""
+        native.send(connection, lib.SYNC_START, 0, payload)
         if native.receive(connection).kind != lib.SYNC_STARTING:
             raise LaunchError(f"start {container_id}: its init ended")
         message = native.receive(connection)

@@ -10,6 +10,7 @@ from pyoci.plan import devices, ops, process
 from pyoci.plan.facts import Layout
 from pyoci.plan.mounts import MS_PRIVATE, MS_SHARED, MS_SLAVE, MS_UNBINDABLE, RDONLY, Mounts
 from pyoci.plan.namespaces import NEWNET, NEWPID, NEWUSER, TYPES, Namespaces
+from pyoci.spec.rules import parameter_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,6 +58,9 @@ def create_plan(config: dict[str, Any], facts: Facts) -> LaunchPlan:
     steps.append(ops.Sync(lib.SYNC_MOUNTED))
     steps += _hooks(config, "createContainer")
     steps.append(ops.PivotRoot(facts.no_pivot))
+    propagation, recursive = _propagation(config)
+    if propagation in (MS_SHARED, MS_UNBINDABLE):  # pivot_root(2) refuses a shared root
+        steps.append(ops.Propagation("/", propagation, recursive, "/linux/rootfsPropagation"))
     steps += _sysctl(config)
     steps += process.terminal(body, facts, layout.console, bind=True)
     steps.append(ops.MkDir("/process/cwd", body["cwd"]))
@@ -102,18 +106,20 @@ def exec_plan(body: dict[str, Any], types: list[str], facts: Facts) -> LaunchPla
 
 def _root(config: dict[str, Any], facts: Facts) -> list[ops.Op]:
     """Nothing that is mounted from here on may reach the host, unless the config asks for it."""
-    wish = (config.get("linux") or {}).get("rootfsPropagation") or "rslave"
-    recursive = wish.startswith("r")
-    propagation = PROPAGATIONS[wish[1:] if recursive else wish]
+    propagation, _ = _propagation(config)
     steps: list[ops.Op] = []
     if propagation != MS_SHARED:
         before = MS_PRIVATE if propagation == MS_UNBINDABLE else propagation
         steps.append(ops.Propagation("/", before, True, "/linux/rootfsPropagation"))
     root = facts.host_path(config["root"]["path"])
     steps.append(ops.Rootfs(os.path.normpath(root), parent_private=propagation == MS_SHARED))
-    if propagation in (MS_SHARED, MS_UNBINDABLE):
-        steps.append(ops.SetAttr("/", (0, lib.PLAN_MOUNT_RECURSIVE_PROPAGATION if recursive else 0, 0, 0, propagation)))
     return steps
+
+
+def _propagation(config: dict[str, Any]) -> tuple[int, bool]:
+    """rootfsPropagation as MS_* and whether it is recursive."""
+    wish = (config.get("linux") or {}).get("rootfsPropagation") or "rslave"
+    return PROPAGATIONS[wish.removeprefix("r")], wish.startswith("r")
 
 
 def _names(config: dict[str, Any]) -> list[ops.Op]:
@@ -128,7 +134,7 @@ def _names(config: dict[str, Any]) -> list[ops.Op]:
 def _sysctl(config: dict[str, Any]) -> list[ops.Op]:
     settings = (config.get("linux") or {}).get("sysctl") or {}
     return [
-        ops.ProcWrite(f"/linux/sysctl/{_escaped(key)}", "sys/" + key.replace(".", "/"), value)
+        ops.ProcWrite(f"/linux/sysctl/{_escaped(key)}", "sys/" + parameter_path(key), value)
         for key, value in settings.items()
     ]
 

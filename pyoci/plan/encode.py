@@ -50,9 +50,12 @@ def _encoded(text: str) -> bytes:
     return data
 
 
-def encode(ops: Sequence[Op]) -> tuple[list[tuple[int, tuple[int, ...], int, tuple[int, ...]]], bytes]:
+def encode(ops: Sequence[Op]) -> tuple[list[tuple[int, Sequence[int], int, Sequence[int]]], bytes]:
     """The operations as rows for ``native.plan_memfd``, and the string area."""
     strings = Strings()
     add = strings.add
-    rows = [(op.kind, (add(op.where), add(op.path), add(op.data), add(op.more)), 0, tuple(op.num)) for op in ops]
+    rows: list[tuple[int, Sequence[int], int, Sequence[int]]] = [
+        (op.kind, (add(op.where), add(op.path), add(op.data), add(op.more)), 0, tuple(op.num))
+        for op in ops
+    ]
     return rows, strings.bytes()

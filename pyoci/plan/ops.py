@@ -63,8 +63,10 @@ CLONE_NAMES = (
     (0x40000000, "network"),
     (0x00000080, "time"),
 )
-ATTR_NAMES = ((1, "ro"), (2, "nosuid"), (4, "nodev"), (8, "noexec"), (0x10, "noatime"), (0x20, "strictatime"))
-ATTR_NAMES += ((0x80, "nodiratime"), (0x200000, "nosymfollow"))
+ATTR_NAMES = (
+    *((1, "ro"), (2, "nosuid"), (4, "nodev"), (8, "noexec"), (0x10, "noatime"), (0x20, "strictatime")),
+    *((0x80, "nodiratime"), (0x200000, "nosymfollow")),
+)
 PROPAGATION_NAMES = ((1 << 17, "unbindable"), (1 << 18, "private"), (1 << 19, "slave"), (1 << 20, "shared"))
 
 
@@ -215,7 +217,7 @@ class Mount(_Mounted):
         super().__init__(where, path, fs_type, options, num)
 
     def details(self) -> str:
-        return f"{self.data} at {self.path} {self.attributes()} [{_words(self.more)}]"
+        return f"{_words(self.data)} at {self.path} {self.attributes()} [{_words(self.more)}]"
 
 
 class SetAttr(_Mounted):
