@@ -43,44 +43,44 @@ enum plan_kind {
     PLAN_SYNC,         /* num: enum sync_message to send; then waits for SYNC_GO or SYNC_STATE */
     PLAN_BECOME_ROOT,  /* uid and gid 0 of the new user namespace; num: 1 to clear the groups */
     PLAN_SETSID,
-    PLAN_LOOPBACK,     /* brings lo up */
+    PLAN_LOOPBACK, /* brings lo up */
     /* mounts before the root is pivoted; targets are resolved inside the root */
-    PLAN_PROPAGATION,  /* path (host view, "/" after the pivot); num: MS_* propagation, recursive */
-    PLAN_ROOTFS,       /* path: clones the tree and mounts it over itself; every later target is in it */
-    PLAN_OPEN_TREE,    /* path: source; num: slot, recursive, no-follow */
-    PLAN_BIND,         /* path: target; num: slot, enum plan_mount_flag, attr_set, attr_clr, propagation */
-    PLAN_MOUNT,        /* path: target; data: type; more: options, a list (the source is one);
+    PLAN_PROPAGATION, /* path (host view, "/" after the pivot); num: MS_* propagation, recursive */
+    PLAN_ROOTFS,      /* path: clones the tree and mounts it over itself; every later target is in it */
+    PLAN_OPEN_TREE,   /* path: source; num: slot, recursive, no-follow */
+    PLAN_BIND,        /* path: target; num: slot, enum plan_mount_flag, attr_set, attr_clr, propagation */
+    PLAN_MOUNT,       /* path: target; data: type; more: options, a list (the source is one);
                           num: -, enum plan_mount_flag, attr_set, attr_clr, propagation */
-    PLAN_SET_ATTR,     /* path: a mount inside the root; num: -, flags, attr_set, attr_clr, propagation */
-    PLAN_MKNOD,        /* path; num: mode with type, rdev, uid, gid */
-    PLAN_SYMLINK,      /* path; data: what it points to */
-    PLAN_MKDIR,        /* path and its parents inside the root; num: mode */
-    PLAN_PIVOT_ROOT,   /* num: 1 for MS_MOVE and chroot (--no-pivot) */
-    PLAN_MASK,         /* path: a file gets /dev/null, a directory an empty read-only tmpfs; absent is fine */
-    PLAN_READONLY,     /* path: made read-only with all below it; absent is fine */
-    PLAN_PROC_WRITE,   /* path below a private procfs; data: what is written */
-    PLAN_HOSTNAME,     /* data */
-    PLAN_DOMAINNAME,   /* data */
+    PLAN_SET_ATTR,    /* path: a mount inside the root; num: -, flags, attr_set, attr_clr, propagation */
+    PLAN_MKNOD,       /* path; num: mode with type, rdev, uid, gid */
+    PLAN_SYMLINK,     /* path; data: what it points to */
+    PLAN_MKDIR,       /* path and its parents inside the root; num: mode */
+    PLAN_PIVOT_ROOT,  /* num: 1 for MS_MOVE and chroot (--no-pivot) */
+    PLAN_MASK,        /* path: a file gets /dev/null, a directory an empty read-only tmpfs; absent is fine */
+    PLAN_READONLY,    /* path: made read-only with all below it; absent is fine */
+    PLAN_PROC_WRITE,  /* path below a private procfs; data: what is written */
+    PLAN_HOSTNAME,    /* data */
+    PLAN_DOMAINNAME,  /* data */
     /* the process */
-    PLAN_HOOK,         /* path; data: argv; more: environment; num: timeout in ms (0: none). stdin: SYNC_STATE's payload */
-    PLAN_CONSOLE,      /* num: descriptor of the console socket, rows, columns, uid, 1 to bind it on /dev/console */
-    PLAN_STDIO_OWNER,  /* num: uid: descriptors 0-2 that are not /dev/null become the user's */
-    PLAN_KEYRING,      /* data: name of the new session keyring */
-    PLAN_RLIMIT,       /* num: resource, soft, hard */
-    PLAN_ENVIRONMENT,  /* data: the process's environment, a list */
-    PLAN_HOME,         /* num: uid. Sets HOME from the container's passwd if the environment lacks it */
-    PLAN_PROGRAM,      /* data: argv. Resolves argv[0] now, so that create reports it */
-    PLAN_CWD,          /* path; num: 1 to leave a refusal to the next PLAN_CWD (after the user is set) */
-    PLAN_BOUNDING,     /* num: mask of capabilities to keep */
-    PLAN_USER,         /* data: list of decimal groups; num: uid, gid, umask or -1, 1 to keep the groups */
-    PLAN_CREATED,      /* tells the runtime, closes the sync socket, waits for SYNC_START on the start socket */
-    PLAN_SCHEDULER,    /* num: policy, nice, priority, flags; data: list of runtime, deadline, period */
-    PLAN_IOPRIO,       /* num: the value for ioprio_set(2) */
-    PLAN_PERSONALITY,  /* num: the value for personality(2) */
+    PLAN_HOOK,    /* path; data: argv; more: environment; num: timeout in ms (0: none). stdin: SYNC_STATE's payload */
+    PLAN_CONSOLE, /* num: descriptor of the console socket, rows, columns, uid, 1 to bind it on /dev/console */
+    PLAN_STDIO_OWNER, /* num: uid: descriptors 0-2 that are not /dev/null become the user's */
+    PLAN_KEYRING,     /* data: name of the new session keyring */
+    PLAN_RLIMIT,      /* num: resource, soft, hard */
+    PLAN_ENVIRONMENT, /* data: the process's environment, a list */
+    PLAN_HOME,        /* num: uid. Sets HOME from the container's passwd if the environment lacks it */
+    PLAN_PROGRAM,     /* data: argv. Resolves argv[0] now, so that create reports it */
+    PLAN_CWD,         /* path; num: 1 to leave a refusal to the next PLAN_CWD (after the user is set) */
+    PLAN_BOUNDING,    /* num: mask of capabilities to keep */
+    PLAN_USER,        /* data: list of decimal groups; num: uid, gid, umask or -1, 1 to keep the groups */
+    PLAN_CREATED,     /* tells the runtime, closes the sync socket, waits for SYNC_START on the start socket */
+    PLAN_SCHEDULER,   /* num: policy, nice, priority, flags; data: list of runtime, deadline, period */
+    PLAN_IOPRIO,      /* num: the value for ioprio_set(2) */
+    PLAN_PERSONALITY, /* num: the value for personality(2) */
     PLAN_NO_NEW_PRIVS,
-    PLAN_SECCOMP,      /* data: struct sock_filter[]; num: bytes, SECCOMP_FILTER_FLAG_* */
-    PLAN_CAPS,         /* num: effective, permitted, inheritable, ambient */
-    PLAN_EXEC,         /* execve of PLAN_PROGRAM; only 0-2 and the preserved descriptors stay open */
+    PLAN_SECCOMP, /* data: struct sock_filter[]; num: bytes, SECCOMP_FILTER_FLAG_* */
+    PLAN_CAPS,    /* num: effective, permitted, inheritable, ambient */
+    PLAN_EXEC,    /* execve of PLAN_PROGRAM; only 0-2 and the preserved descriptors stay open */
     PLAN_KINDS
 };
 
@@ -105,8 +105,8 @@ struct plan_op {
 /* The descriptors that init is started with. 0-2 are the process's own; then --preserve-fds; then the plan
  * itself, whose number is init's argv[1]; then these. A number of -1 says that there is none. */
 struct plan_fds {
-    int32_t sync;  /* SOCK_SEQPACKET to the runtime, until PLAN_CREATED or, for exec, until execve */
-    int32_t start; /* SOCK_SEQPACKET, listening: where `start` connects */
+    int32_t sync;     /* SOCK_SEQPACKET to the runtime, until PLAN_CREATED or, for exec, until execve */
+    int32_t start;    /* SOCK_SEQPACKET, listening: where `start` connects */
     int32_t preserve; /* how many from 3 on are the caller's */
 };
 

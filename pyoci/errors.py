@@ -70,7 +70,9 @@ class SpecError(PyociError):
     pointer: JSON pointer (RFC 6901) to the property; value: what stands there; hint: what is allowed.
     """
 
-    def __init__(self, pointer: str, message: str, value: Any = None, hint: str = "", document: str = "config.json") -> None:
+    def __init__(
+        self, pointer: str, message: str, value: Any = None, hint: str = "", document: str = "config.json"
+    ) -> None:
         self.pointer = pointer
         self.value = value
         self.hint = hint

@@ -88,7 +88,9 @@ def init_memfd(path: str) -> int:
     return _checked(lib.pyoci_init_memfd(os.fsencode(path)), "memfd_create", path)
 
 
-def plan_memfd(ops: Sequence[tuple[int, Sequence[int], int, Sequence[int]]], strings: bytes, fds: dict[str, int]) -> int:
+def plan_memfd(
+    ops: Sequence[tuple[int, Sequence[int], int, Sequence[int]]], strings: bytes, fds: dict[str, int]
+) -> int:
     """The plan as a sealed memfd. ``ops``: (kind, text offsets, 0, numbers), the fields of struct plan_op."""
     head = ffi.new("struct plan_fds *", fds)
     table = ffi.new("struct plan_op[]", ops)

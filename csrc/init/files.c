@@ -82,7 +82,8 @@ int op_proc_write(struct init *init, const struct plan_op *op) {
     close(context);
     if (proc < 0)
         return fail(init, "fsmount", path);
-    struct open_how how = {.flags = O_WRONLY | O_CLOEXEC, .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV};
+    struct open_how how = {.flags = O_WRONLY | O_CLOEXEC,
+                           .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV};
     int fd = openat2(proc, path, &how);
     int error = errno;
     close(proc);

@@ -18,13 +18,13 @@ struct init {
     const struct plan_header *header;
     const struct plan_op *ops;
     const char *strings;
-    uint32_t index;      /* of the operation that runs now */
-    int report;          /* where SYNC_FAILED goes: the sync socket, later start's connection */
-    int root;            /* O_PATH on the container's root; every in-root path is resolved below it */
-    int empty;           /* the mount that masks directories, once there is one */
-    int *slots;          /* descriptors of cloned trees, PLAN_SLOTS_MAX */
-    char *state;         /* the state document for hooks, NUL-terminated */
-    char **argv;         /* PLAN_PROGRAM */
+    uint32_t index; /* of the operation that runs now */
+    int report;     /* where SYNC_FAILED goes: the sync socket, later start's connection */
+    int root;       /* O_PATH on the container's root; every in-root path is resolved below it */
+    int empty;      /* the mount that masks directories, once there is one */
+    int *slots;     /* descriptors of cloned trees, PLAN_SLOTS_MAX */
+    char *state;    /* the state document for hooks, NUL-terminated */
+    char **argv;    /* PLAN_PROGRAM */
     char **env;
     const char *program; /* argv[0], resolved */
     bool cwd_refused;    /* the first PLAN_CWD was refused and waits for the user's identity */

@@ -15,7 +15,8 @@
 enum { LINKS_MAX = 40 /* as the kernel's own limit, path_resolution(7) */ };
 
 int open_in_root(int root, const char *path, uint64_t flags, uint64_t resolve_flags) {
-    struct open_how how = {.flags = flags | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | resolve_flags};
+    struct open_how how = {.flags = flags | O_CLOEXEC,
+                           .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | resolve_flags};
     int fd;
     int tries = 128;
     do /* EAGAIN: a rename elsewhere made a ".." unsafe to judge; openat2(2) says to try again */

@@ -117,8 +117,8 @@ static int empty_tree(struct init *init, const char *path) {
         close(context);
         return fail(init, "fsconfig", path);
     }
-    tree = fsmount(context, FSMOUNT_CLOEXEC,
-                   MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+    tree =
+        fsmount(context, FSMOUNT_CLOEXEC, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
     close(context);
     return tree < 0 ? fail(init, "fsmount", path) : tree;
 }

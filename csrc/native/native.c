@@ -79,8 +79,7 @@ int pyoci_init_memfd(const char *path) {
 int pyoci_plan_memfd(const struct plan_fds *fds, const struct plan_op *ops, uint32_t count, const char *strings,
                      uint32_t size) {
     struct plan_header header = {.magic = PLAN_MAGIC, .op_count = count, .strings_size = size, .fds = *fds};
-    struct iovec parts[3] = {
-        {&header, sizeof(header)}, {(void *)ops, count * sizeof(*ops)}, {(void *)strings, size}};
+    struct iovec parts[3] = {{&header, sizeof(header)}, {(void *)ops, count * sizeof(*ops)}, {(void *)strings, size}};
     ssize_t whole = (ssize_t)(parts[0].iov_len + parts[1].iov_len + parts[2].iov_len);
     int fd = new_memfd("pyoci-plan", 0);
     if (fd < 0)

@@ -15,15 +15,15 @@
 
 /* What clone3 and the child's execveat are given. */
 struct spawn {
-    uint64_t flags;   /* CLONE_NEW*; CLONE_PIDFD is added, and CLONE_INTO_CGROUP if there is a cgroup */
-    int32_t cgroup;   /* directory in cgroup v2, or -1 */
-    int32_t init;     /* pyoci-init, as made by init_memfd */
-    int32_t plan;     /* the number (in the child) of the plan's descriptor: init's argument */
+    uint64_t flags; /* CLONE_NEW*; CLONE_PIDFD is added, and CLONE_INTO_CGROUP if there is a cgroup */
+    int32_t cgroup; /* directory in cgroup v2, or -1 */
+    int32_t init;   /* pyoci-init, as made by init_memfd */
+    int32_t plan;   /* the number (in the child) of the plan's descriptor: init's argument */
     uint32_t count;
-    const int *fds;   /* fds[n] becomes descriptor n of the child; -1 leaves a hole */
-    int32_t sync;     /* the child's number of the sync socket: it says there if execveat fails */
-    int32_t pid;      /* out */
-    int32_t pidfd;    /* out, close-on-exec */
+    const int *fds; /* fds[n] becomes descriptor n of the child; -1 leaves a hole */
+    int32_t sync;   /* the child's number of the sync socket: it says there if execveat fails */
+    int32_t pid;    /* out */
+    int32_t pidfd;  /* out, close-on-exec */
 };
 
 /* clone3(2), then in the child nothing but dup2, close_range and execveat. No Python runs there. */

@@ -212,9 +212,7 @@ def _create(
         raise
 
 
-def _spawn(
-    running: launch.Launch, state: State, plan: LaunchPlan, options: CreateOptions, group: Cgroup
-) -> None:
+def _spawn(running: launch.Launch, state: State, plan: LaunchPlan, options: CreateOptions, group: Cgroup) -> None:
     """Opens what init needs, and clones it."""
     opened = launch.open_namespaces(plan)
     try:
@@ -251,6 +249,7 @@ def _runtime_hooks(state: State, config: dict[str, Any]) -> None:
 def _for_hooks(state: State, config: dict[str, Any], kind: str) -> bytes:
     """The state for hooks that init runs; nothing if there are none."""
     return state.text("creating").encode() if (config.get("hooks") or {}).get(kind) else b""
+
 
 def _tell(state: State, running: launch.Launch, options: CreateOptions) -> None:
     """Tells the caller who init is, before it is let go: who reads the pid file finds a created container."""

@@ -81,7 +81,9 @@ def _kill(pidfd: int, group: Cgroup | None, container_id: str) -> None:
     if group is not None and group.frozen():
         group.kill(SIGKILL)  # which thaws what cannot be killed frozen (v1)
     if not processes.kill_and_wait(pidfd, WAIT):
-        raise PyociError(f"delete {container_id}: its init is still there {WAIT:.0f} s after SIGKILL (stuck in the kernel)")
+        raise PyociError(
+            f"delete {container_id}: its init is still there {WAIT:.0f} s after SIGKILL (stuck in the kernel)"
+        )
 
 
 def _end(root: Root, container_id: str) -> None:

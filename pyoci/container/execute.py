@@ -129,7 +129,9 @@ def _facts(state: State, process: dict[str, Any], options: ExecOptions) -> Facts
 def _console(process: dict[str, Any], options: ExecOptions) -> int:
     if not process.get("terminal"):
         if options.console_socket:
-            raise SpecError("/terminal", "--console-socket is given, but no terminal is asked for", False, document="process")
+            raise SpecError(
+                "/terminal", "--console-socket is given, but no terminal is asked for", False, document="process"
+            )
         return -1
     if options.console_socket:
         from pyoci.container.terminal import connect_console

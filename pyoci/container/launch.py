@@ -200,7 +200,9 @@ def open_namespaces(plan: LaunchPlan) -> list[int]:
             try:
                 descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
             except OSError as error:
-                reason = "there is no such namespace" if error.errno == ENOENT else os.strerror(error.errno or 0).lower()
+                reason = (
+                    "there is no such namespace" if error.errno == ENOENT else os.strerror(error.errno or 0).lower()
+                )
                 raise SpecError(f"{where}/path", f"open the {kind} namespace: {reason}", path) from None
             opened.append(descriptor)
             try:
@@ -208,7 +210,9 @@ def open_namespaces(plan: LaunchPlan) -> list[int]:
             except native.NativeError:
                 found = 0
             if found != flag:
-                raise SpecError(f"{where}/path", f"this is not a {kind} namespace", path, "give a file like /proc/PID/ns/net")
+                raise SpecError(
+                    f"{where}/path", f"this is not a {kind} namespace", path, "give a file like /proc/PID/ns/net"
+                )
     except SpecError:
         for descriptor in opened:
             os.close(descriptor)

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from pyoci.container.terminal import Console
 
 
-def run(root: Root, container_id: str, bundle: str, options: CreateOptions, detach: bool = False, keep: bool = False) -> int:
+def run(
+    root: Root, container_id: str, bundle: str, options: CreateOptions, detach: bool = False, keep: bool = False
+) -> int:
     """Runs a container. Detached: 0 once its program runs. Else the program's exit status, or 128 and its signal;
     the container is deleted at the end unless ``keep``.
 

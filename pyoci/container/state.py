@@ -73,7 +73,9 @@ class State:
         for name, kind in _TYPES.items():
             value = values.get(name)
             if not isinstance(value, kind) or isinstance(value, bool):
-                raise StateError(f"state of {os.path.basename(directory)}: {name} is damaged; delete --force removes it")
+                raise StateError(
+                    f"state of {os.path.basename(directory)}: {name} is damaged; delete --force removes it"
+                )
             setattr(self, name, value)
 
     @classmethod
@@ -83,7 +85,9 @@ class State:
         try:
             values = jsontext.loads(_read(f"{directory}/state.json"))
         except FileNotFoundError:
-            raise StateError(f"state of {container_id}: there is none (its creation was cut off); delete --force removes it") from None
+            raise StateError(
+                f"state of {container_id}: there is none (its creation was cut off); delete --force removes it"
+            ) from None
         except (OSError, ValueError) as error:
             raise StateError(f"state of {container_id}: damaged ({error}); delete --force removes it") from None
         if not isinstance(values, dict) or values.get("format") != FORMAT:

@@ -143,7 +143,9 @@ def _closing(config: dict[str, Any], mounts: Mounts) -> list[ops.Op]:
     """What hides and locks; after it nothing is made in the root any more."""
     linux = config.get("linux") or {}
     steps = list(mounts.last)
-    steps += [ops.ReadOnly(f"/linux/readonlyPaths/{i}", path) for i, path in enumerate(linux.get("readonlyPaths") or ())]
+    steps += [
+        ops.ReadOnly(f"/linux/readonlyPaths/{i}", path) for i, path in enumerate(linux.get("readonlyPaths") or ())
+    ]
     steps += [ops.Mask(f"/linux/maskedPaths/{i}", path) for i, path in enumerate(linux.get("maskedPaths") or ())]
     if config["root"].get("readonly"):
         steps.append(ops.SetAttr("/", (0, 0, RDONLY, 0, 0), "/root/readonly"))

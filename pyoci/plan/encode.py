@@ -55,7 +55,6 @@ def encode(ops: Sequence[Op]) -> tuple[list[tuple[int, Sequence[int], int, Seque
     strings = Strings()
     add = strings.add
     rows: list[tuple[int, Sequence[int], int, Sequence[int]]] = [
-        (op.kind, (add(op.where), add(op.path), add(op.data), add(op.more)), 0, tuple(op.num))
-        for op in ops
+        (op.kind, (add(op.where), add(op.path), add(op.data), add(op.more)), 0, tuple(op.num)) for op in ops
     ]
     return rows, strings.bytes()

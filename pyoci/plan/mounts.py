@@ -62,7 +62,16 @@ ON_PROC = frozenset(
 class Options:
     """The options of one mount, sorted by what they are for."""
 
-    __slots__ = ("attr", "recursive_attr", "propagation", "propagation_recursive", "data", "bind", "recursive", "remount")
+    __slots__ = (
+        "attr",
+        "recursive_attr",
+        "propagation",
+        "propagation_recursive",
+        "data",
+        "bind",
+        "recursive",
+        "remount",
+    )
 
     def __init__(self, options: Sequence[str], fs_type: str) -> None:
         self.attr = (0, 0)
@@ -135,7 +144,9 @@ class Mounts:
         else:
             raise SpecError(f"{where}/type", f"mount {target} has neither a type nor the option bind or rbind")
 
-    def bind(self, source: str, target: str, recursive: bool, where: str, flags: int = 0, num: Sequence[int] = ()) -> None:
+    def bind(
+        self, source: str, target: str, recursive: bool, where: str, flags: int = 0, num: Sequence[int] = ()
+    ) -> None:
         """A bind mount; ``num``: attributes to set, to clear, propagation."""
         if self._slot >= lib.PLAN_SLOTS_MAX:
             raise SpecError(where, f"more than {lib.PLAN_SLOTS_MAX} bind mounts")

@@ -50,7 +50,7 @@ class Namespaces:
         self.join = [found[kind] for kind in TYPES if kind in found]
         self.offsets = _offsets(linux.get("timeOffsets") or {})
         if "mount" not in self.types:
-            raise SpecError("/linux/namespaces", "no mount namespace", hint="add {\"type\": \"mount\"}")
+            raise SpecError("/linux/namespaces", "no mount namespace", hint='add {"type": "mount"}')
         # A cgroup namespace begins where its maker is, so init makes it when it is in its cgroup; a time namespace
         # has no clone flag that would put the child in it with offsets; and what a joined user namespace is to own
         # must be made inside of it.

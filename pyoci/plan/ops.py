@@ -46,7 +46,9 @@ class Op:
 def _words(data: Data) -> str:
     if isinstance(data, bytes):
         return f"({len(data)} bytes)"
-    return " ".join(repr(item) if not item or " " in item else item for item in data) if isinstance(data, list) else data
+    return (
+        " ".join(repr(item) if not item or " " in item else item for item in data) if isinstance(data, list) else data
+    )
 
 
 def _bits(value: int, names: Sequence[tuple[int, str]]) -> str:

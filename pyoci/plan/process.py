@@ -116,7 +116,9 @@ def privileges(process: dict[str, Any], facts: Facts) -> list[ops.Op]:
     loading it takes CAP_SYS_ADMIN, so it comes before the capabilities are dropped (seccomp(2)).
     """
     capabilities = process.get("capabilities") or {}
-    masks = [capability_mask(capabilities.get(name) or ()) for name in ("effective", "permitted", "inheritable", "ambient")]
+    masks = [
+        capability_mask(capabilities.get(name) or ()) for name in ("effective", "permitted", "inheritable", "ambient")
+    ]
     effective, permitted, inheritable, ambient = masks
     # The kernel holds ambient within permitted and inheritable (capabilities(7)); runc's own default config asks for
     # more, and gets as much.
