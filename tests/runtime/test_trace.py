@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What happens between the clone and the program, seen by strace."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+from harness import tracing
+from harness.runtime import Runtime
+
+pytestmark = pytest.mark.skipif(not shutil.which("strace"), reason="the host has no strace")
+
+
+def calls_of(runtime: Runtime, verb: str) -> tuple[list[str], list[int]]:
+    """The lines of a trace, and the children that the runtime cloned."""
+    bundle = runtime.bundle()
+    if verb == "create":
+        words = ["create", "--bundle", str(bundle.save().path), runtime.container(bundle).id]
+    else:
+        words = ["exec", runtime.start(bundle).id, "/bin/true"]
+    lines = tracing.trace(runtime, bundle.name, *words)
+    return lines, tracing.children(lines, tracing.runtime_process(runtime, lines))
+
+
+@pytest.mark.parametrize("verb", ["create", "exec"])
+def test_child_executes_init_at_once(runtime: Runtime, verb: str) -> None:
+    """After the clone the runtime's code opens no file in the child, which goes straight to the exec of init."""
+    lines, children = calls_of(runtime, verb)
+    assert children, lines
+    for child in children:
+        first = next(line.split(maxsplit=1)[1] for line in lines if tracing.pid_of(line) == child)
+        assert first.startswith(("execveat(", "execve(")), first
+
+
+@pytest.mark.parametrize("verb", ["create", "exec"])
+def test_init_opens_no_library(runtime: Runtime, verb: str) -> None:
+    """init is static: it opens no library, no locale, no user database of the host."""
+    lines, children = calls_of(runtime, verb)
+    inside = [line for line in lines if tracing.pid_of(line) in children]
+    assert inside
+    words = (".so", ".py", "locale", "nsswitch", "gconv", "/usr/")
+    assert [line for line in inside if any(word in line for word in words)] == []
