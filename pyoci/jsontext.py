@@ -89,4 +89,4 @@ def _fault(text: str, position: int, what: str) -> str:
 
 
 if _make_scanner is not None:
-    _scan: Callable[[str, int], tuple[Any, int]] = _make_scanner(_Context)  # type: ignore[arg-type, assignment]
+    _scan: Callable[[str, int], tuple[Any, int]] = _make_scanner(_Context)  # type: ignore[arg-type]

@@ -11,7 +11,8 @@ from __future__ import annotations
 import os
 import time
 
-from pyoci import SPEC_VERSION, cgroup, jsontext
+from pyoci import SPEC_VERSION, jsontext
+from pyoci.cgroup import from_state
 from pyoci.container import processes
 from pyoci.errors import CgroupError, StateError
 
@@ -19,6 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from pyoci.cgroup import Cgroup
     from pyoci.container.paths import Root
 
 FORMAT = 1
@@ -150,9 +152,9 @@ class State:
         """Where init waits for ``start``."""
         return f"{self.directory}/start.sock"
 
-    def group(self) -> cgroup.Cgroup:
+    def group(self) -> Cgroup:
         """The control group."""
-        return cgroup.from_state(self.cgroup)
+        return from_state(self.cgroup)
 
     def document(self, status: str = "") -> dict[str, Any]:
         """The state as the specification defines it (runtime.md, "State"), and what runc adds."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_cgroup_room import (
+from harness.cgroup_room import (
     HOST,
     PREFIX,
     Group,
