@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 TABLE: Table = ()
 STOP_AFTER = 1
-USAGE = "COMMAND [flags] [arguments]"
 
 _FORMAT = ("format f", TEXT, "FORMAT", "table (default) or json")
 _FORCE = ("force f", BOOL, "", "also a pod that runs, or whose supervisor died")
@@ -59,18 +58,22 @@ COMMANDS: dict[str, tuple[str, str, Table]] = {
 }
 
 
+_LINES = [f"  {name:<9}{summary}" for name, (_, summary, _) in COMMANDS.items()]
+USAGE = "\n".join(
+    ["COMMAND [flags] [arguments]", "", *_LINES, "", "'pyoci pod COMMAND --help' tells the flags of a command."]
+)
+
+
 def run(settings: Settings, parsed: Parsed) -> int:
     """Runs one command."""
     if not parsed.words:
-        return _help("", UsageError(f"pod: a command is missing: one of {', '.join(COMMANDS)}"))
+        raise UsageError(f"pod: a command is missing: one of {', '.join(COMMANDS)}")
     command, rest = parsed.words[0], parsed.words[1:]
-    if command == "help":
-        return _help("", None)
     if command not in COMMANDS:
         raise UsageError(f"pod: unknown command {command!r}: not one of {', '.join(COMMANDS)}")
     own = flags.parse(COMMANDS[command][2], rest, f"pod {command}")
     if own.flag("help"):
-        return _help(command, None)
+        return _help(command)
     status: int = _RUN[command](settings, own)
     return status
 
@@ -177,16 +180,9 @@ def _seconds(parsed: Parsed, name: str, default: float) -> float:
     return value
 
 
-def _help(command: str, error: UsageError | None) -> int:
-    """The help of one command, or of all; raises ``error`` instead if there is one."""
-    if error:
-        raise error
+def _help(command: str) -> int:
+    """The help of one command."""
     from pyoci.cli.help import show_verb
 
-    if command:
-        usage, summary, table = COMMANDS[command]
-        return show_verb(f"pod {command}", usage, summary, table)
-    lines = ["usage: pyoci [global flags] pod COMMAND [flags] [arguments]", "", "Pods from Kubernetes manifests.", ""]
-    lines += [f"  {name:<9}{summary}" for name, (_, summary, _) in COMMANDS.items()]
-    output.write("\n".join([*lines, "", "'pyoci pod COMMAND --help' tells the flags of a command."]) + "\n")
-    return 0
+    usage, summary, table = COMMANDS[command]
+    return show_verb(f"pod {command}", usage, summary, table)

@@ -15,19 +15,18 @@ from pyoci.pod import control, daemon, manifest, prepare, yamltext
 from pyoci.pod.directory import Directory, names
 from pyoci.pod.engine import Engine
 from pyoci.pod.logs import Reader
+from pyoci.pod.model import Pod
 from pyoci.pod.supervisor import Audience, Supervisor
 
 ENDED = ("Succeeded", "Failed")
-_SLACK = 30.0  # seconds beyond the grace period in which a supervisor has to end
+_SLACK = 16.0  # seconds beyond the grace period: what a supervisor takes for KILL (10) and the sandbox (5) at most
 
 Tell = Callable[[dict[str, Any]], None]
 
 
 def run(engine: Engine, path: str, name: str, backoff: float, audience: Audience) -> int:
     """Runs the pod of a manifest in this process, and removes it at its end; 0 or 1 as Supervisor.run says."""
-    pod = manifest.load(path, name)
-    directory = Directory(engine.root.path, pod.name)
-    lock = directory.claim(_text(path))
+    pod, directory, lock = _claim(engine, path, name)
     try:
         return Supervisor(pod, directory, engine, backoff, audience).run()
     finally:
@@ -41,9 +40,7 @@ def run_detached(engine: Engine, path: str, name: str, backoff: float, wait: flo
     wait: seconds at most until every container has been started; after that the pod goes on by itself and
     the answer is False. Raises PodError if the pod failed within that time.
     """
-    pod = manifest.load(path, name)
-    directory = Directory(engine.root.path, pod.name)
-    lock = directory.claim(_text(path))
+    pod, directory, lock = _claim(engine, path, name)
     try:
         up = daemon.detach(
             lambda audience: Supervisor(pod, directory, engine, backoff, audience).run(),
@@ -143,6 +140,15 @@ def logs(directory: Directory, container: str, follow: bool) -> Iterator[list[tu
             client = None  # once more: what was written at the very end
         else:
             client.drain()
+
+
+def _claim(engine: Engine, path: str, name: str) -> tuple[Pod, Directory, int]:
+    """The checked manifest, and its directory with the descriptor of its lock. Raises PodError."""
+    pod = manifest.load(path, name)
+    if os.geteuid() != 0:
+        raise PodError(f"pod {pod.name}: only root can run a pod: it mounts overlays and makes control groups")
+    directory = Directory(engine.root.path, pod.name)
+    return pod, directory, directory.claim(_text(path))
 
 
 def _end(client: control.Client, seconds: int | None, limit: float, tell: Tell) -> bool:

@@ -8,7 +8,7 @@ import select
 import traceback
 from collections.abc import Callable
 
-from pyoci.errors import PodError
+from pyoci.errors import PodError, PyociError
 from pyoci.pod.supervisor import Audience
 
 _LONGEST = 4096  # bytes of the report; one write of so many is atomic (PIPE_BUF, pipe(7))
@@ -62,11 +62,21 @@ def _daemon(main: Callable[[Audience], int], writer: int, keep: int, log: str) -
         if os.fork():
             os._exit(0)
         _redirect(writer, keep, log)
-        status = main(_Report(writer))
+        report = _Report(writer)
+        status = _reported(main, report)
     except BaseException:
         os.write(2, traceback.format_exc().encode())
     finally:
         os._exit(status)
+
+
+def _reported(main: Callable[[Audience], int], report: _Report) -> int:
+    """An error before the pod's first step is the caller's to read, not the log's."""
+    try:
+        return main(report)
+    except PyociError as error:
+        report.ready(str(error))
+        return 1
 
 
 def _redirect(writer: int, keep: int, log: str) -> None:

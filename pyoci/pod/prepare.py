@@ -11,7 +11,7 @@ from typing import Any
 
 from pyoci import cgroup, jsontext, native
 from pyoci.errors import PodError
-from pyoci.pod import capabilities, compile, mounts
+from pyoci.pod import capabilities, compile, mounts, trees
 from pyoci.pod.directory import Directory, write
 from pyoci.pod.model import SANDBOX, Pod, Volume
 
@@ -74,7 +74,7 @@ def remove_bundle(directory: Directory, name: str) -> None:
     path = directory.bundle(name)
     mounts.unmount(f"{path}/rootfs")
     for part in ("rootfs", "upper", "work"):
-        _remove(f"{path}/{part}")
+        trees.remove(f"{path}/{part}")
 
 
 def unmount(directory: Directory) -> None:
@@ -86,7 +86,7 @@ def unmount(directory: Directory) -> None:
 def remove(directory: Directory) -> None:
     """Removes the pod's directory with its volumes and logs; its mounts first, so that nothing beyond is reached."""
     unmount(directory)
-    _remove(directory.path)
+    trees.remove(directory.path)
 
 
 def remove_cgroup(pod_name: str, manager: str) -> None:
@@ -142,13 +142,3 @@ def _host_path(volume: Volume) -> str:
         if not matches(mode):
             raise PodError(f"{what}: is not {words}, which type {volume.check} asks for")
     return volume.path
-
-
-def _remove(path: str) -> None:
-    """Removes a directory and what is in it; absent is fine."""
-    try:
-        shutil.rmtree(path)
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        raise PodError(f"remove {path}: {error.filename}: {error.strerror}") from None

@@ -68,7 +68,7 @@ def test_misuse(pods: Pods, args: tuple[str, ...], words: str) -> None:
 
 @pytest.mark.parametrize("command", ["run", "ps", "inspect", "logs", "stop", "rm"])
 def test_help(pods: Pods, command: str) -> None:
-    assert f"  {command} " in pods.runtime.ok("pod", "help").out
+    assert f"  {command} " in pods.runtime.ok("pod", "--help").out
     assert f"pod {command}" in pods.runtime.ok("pod", command, "--help").out
 
 

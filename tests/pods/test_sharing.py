@@ -229,6 +229,20 @@ def test_no_container_writes_into_the_image(pods: Pods) -> None:
     assert snapshot() == before
 
 
+def test_deep_directories_are_removed(pods: Pods) -> None:
+    """A container must not be able to make its pod unremovable."""
+    script = """
+        for base in /v /; do
+            cd $base; i=0
+            while [ $i -lt 1500 ]; do mkdir -p d/file; ln -s / d/link; cd d; i=$((i+1)); done
+        done
+        echo deep
+    """
+    out = pods.output(pods.container("a", script, **volume()), volumes=[{"name": "v", "emptyDir": {}}])
+    assert out == "a            | deep\n"
+    pods.assert_nothing_left()
+
+
 def test_two_pods_of_one_image(pods: Pods) -> None:
     with pods.start(pods.container("a")) as one:
         other = pods.start(pods.container("a"))

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Removing directories that containers have filled."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from pyoci.errors import PodError
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def remove(path: str) -> None:
+    """Removes a directory and all that is in it, whatever its depth; one that is not there is fine.
+
+    A container decides how deep its directories are nested, so there is no recursion and no descriptor held for each
+    level: what is found in a subdirectory is moved up to the top, and each directory is moved at most once. Symlinks
+    are never followed. Raises PodError.
+    """
+    try:
+        top = os.open(path, _DIRECTORY)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise PodError(f"remove {path}: {error.strerror}") from None
+    try:
+        _empty(top)
+        os.rmdir(path)
+    except OSError as error:
+        raise PodError(f"remove {path}: {error.filename or ''}: {error.strerror}") from None
+    finally:
+        os.close(top)
+
+
+def _empty(top: int) -> None:
+    prefix, count = f".{os.urandom(8).hex()}-", 0
+    while names := os.listdir(top):
+        for name in names:
+            if _remove_one(top, name):
+                continue
+            below = os.open(name, _DIRECTORY, dir_fd=top)
+            try:
+                for inner in os.listdir(below):
+                    if not _remove_one(below, inner):
+                        count += 1
+                        os.rename(inner, f"{prefix}{count}", src_dir_fd=below, dst_dir_fd=top)
+            finally:
+                os.close(below)
+            os.rmdir(name, dir_fd=top)
+
+
+def _remove_one(parent: int, name: str) -> bool:
+    """Removes a file or an empty directory; False for a directory that holds something."""
+    try:
+        os.unlink(name, dir_fd=parent)
+        return True
+    except OSError as error:
+        # unlink(2) of a directory: EISDIR on Linux, EPERM by POSIX.
+        if error.errno not in (errno.EISDIR, errno.EPERM):
+            raise
+    try:
+        os.rmdir(name, dir_fd=parent)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        return False
+    return True
