@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""podman with a storage of its own, below one temporary directory, that calls the runtime under test."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from pathlib import Path
+
+from harness import leaks, reaper
+from harness.bundle import make_rootfs
+from harness.runtime import COMMAND, REPOSITORY
+
+PAUSE_IMAGE = REPOSITORY / "build/bundles/pause-image.tar"
+PAUSE_NAME = "localhost/pyoci-pause:0.1"
+IMAGE = "localhost/box:1"
+SETTINGS = """
+[containers]
+default_ulimits = ["nofile=20000:20000", "nproc=4096:4096"]
+[engine]
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+runtime_supports_json = ["crun", "runc", "pyoci"]
+tmp_dir = "{tmp}/tmp"
+[network]
+network_config_dir = "{tmp}/networks"
+"""
+
+
+def archive_of_busybox(directory: Path, busybox: Path) -> Path:
+    """A tar file with a root file system, for `podman import` and our own image."""
+    make_rootfs(directory / "box", busybox)
+    path = directory / "box.tar"
+    with tarfile.open(path, "w") as tar:
+        tar.add(directory / "box", arcname=".")
+    return path
+
+
+class Podman:
+    """One podman installation; `close` takes everything away and says what was left of the containers."""
+
+    def __init__(self, busybox: Path) -> None:
+        self.tmp = Path(tempfile.mkdtemp(prefix=f"pt{os.getpid()}pod-"))
+        settings = self.tmp / "containers.conf"
+        settings.write_text(SETTINGS.format(tmp=self.tmp))
+        self.environment = {"PATH": os.environ["PATH"], "HOME": str(self.tmp), "CONTAINERS_CONF": str(settings)}
+        self.flags = ["--root", str(self.tmp / "root"), "--runroot", str(self.tmp / "run"), "--tmpdir", str(self.tmp / "tmp"),
+                      "--storage-driver", "vfs", "--cgroup-manager", "cgroupfs", "--runtime", str(COMMAND)]
+        self.count = 0
+        self.ok("import", str(archive_of_busybox(self.tmp, busybox)), IMAGE)
+        self.ok("load", "--quiet", "--input", str(PAUSE_IMAGE))
+
+    def call(self, *args: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+        """Calls podman. Its output goes to files: a container's monitor outlives the call and may hold a pipe."""
+        self.count += 1
+        out, err = self.tmp / f"call-{self.count}.out", self.tmp / f"call-{self.count}.err"
+        argv = ["podman", *self.flags, *args]
+        with open(out, "wb") as out_file, open(err, "wb") as err_file:
+            child = subprocess.Popen(argv, env=self.environment, stdin=subprocess.DEVNULL, stdout=out_file, stderr=err_file)
+        reaper.CALLS.add(child.pid)
+        code = reaper.wait_for_call(child, timeout)
+        if code is None:
+            child.kill()
+            child.wait()
+            raise AssertionError(f"podman {' '.join(args)} did not end in {timeout} s: {out.read_text()!r} {err.read_text()!r}")
+        return subprocess.CompletedProcess(argv, code, out.read_text(), err.read_text())
+
+    def ok(self, *args: str) -> str:
+        """Calls podman, which must succeed; its standard output."""
+        done = self.call(*args)
+        assert done.returncode == 0, done
+        return done.stdout
+
+    def run(self, *args: str) -> subprocess.CompletedProcess[str]:
+        """`podman run --rm` without a network; flags, then the image and the command in `args`."""
+        return self.call("run", "--rm", "--network", "none", *args)
+
+    def remove_all(self) -> None:
+        """Ends and removes every container and pod."""
+        self.ok("pod", "rm", "--all", "--force", "--time", "0")
+        self.ok("rm", "--all", "--force", "--time", "0")
+
+    def close(self) -> list[str]:
+        """Removes the installation; what was left behind, by name."""
+        self.remove_all()
+        left = leaks.processes(set())
+        left += leaks.control_groups("libpod-")
+        leaks.mounts(self.tmp)  # podman keeps its own mounts until a reboot
+        shutil.rmtree(self.tmp)
+        return left
