@@ -12,7 +12,7 @@ from pyoci.container.kill import kill
 from pyoci.container.paths import Root
 from pyoci.container.start import start
 from pyoci.container.state import State
-from pyoci.errors import NotFound, NotRunning, PyociError
+from pyoci.errors import NotFound, NotRunning, PyociError, StateError
 
 
 class Engine:
@@ -56,10 +56,13 @@ class Engine:
             pass
 
     def pid(self, container_id: str) -> int:
-        """The PID of a container's init on the host, 0 if it does not run. Raises PyociError."""
+        """The PID of a container's init on the host, 0 if it does not run.
+
+        Its supervisor may be making or removing it right now: a container without a whole state does not run.
+        """
         try:
             pid = State.load(self.root, container_id).document()["pid"]
-        except NotFound:
+        except (NotFound, StateError):
             return 0
         return int(pid)
 
