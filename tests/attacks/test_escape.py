@@ -52,8 +52,9 @@ def test_cwd_of_exec_through_a_descriptor(runtime: Runtime, marker: str) -> None
     descriptor = os.open(runtime.tmp, os.O_RDONLY | os.O_DIRECTORY)
     try:
         for number in DESCRIPTORS:
-            result = container.exec("/bin/cat", f"{UP}{marker}", flags=["--cwd", f"/proc/self/fd/{number}"],
-                                    pass_fds=[descriptor])
+            result = container.exec(
+                "/bin/cat", f"{UP}{marker}", flags=["--cwd", f"/proc/self/fd/{number}"], pass_fds=[descriptor]
+            )
             assert "marker of the host" not in result.out, result
     finally:
         os.close(descriptor)
@@ -81,7 +82,9 @@ def test_cwd_that_is_a_link_to_a_descriptor(runtime: Runtime, marker: str) -> No
 def test_runtime_is_not_overwritten(runtime: Runtime) -> None:
     """CVE-2019-5736: the program is the runtime's own; whoever holds /proc/PID/exe open cannot write to it."""
     before = host_files(runtime)
-    bundle = runtime.bundle().sh("while :; do for p in /proc/[0-9]*; do { echo pwned >> $p/exe; } 2>/dev/null; done; done")
+    bundle = runtime.bundle().sh(
+        "while :; do for p in /proc/[0-9]*; do { echo pwned >> $p/exe; } 2>/dev/null; done; done"
+    )
     bundle.capabilities("CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE")
     (bundle.rootfs / "work/script").write_text("#!/proc/self/exe\n")
     (bundle.rootfs / "work/script").chmod(0o755)
@@ -128,7 +131,11 @@ def test_cgroup_path_with_dots(runtime: Runtime, path: str) -> None:
     bundle.linux["cgroupsPath"] = path.replace("x", name)
     runtime.run(bundle)
     runtime.call("delete", "--force", bundle.name)
-    found = [above / name for above in (host.CGROUP_ROOT, Path("/sys/fs"), Path("/sys"), Path("/")) if (above / name).exists()]
+    found = [
+        above / name
+        for above in (host.CGROUP_ROOT, Path("/sys/fs"), Path("/sys"), Path("/"))
+        if (above / name).exists()
+    ]
     for made in found:  # plain files, outside of any cgroup file system
         shutil.rmtree(made)
     assert found == []
@@ -170,8 +177,19 @@ def test_too_many_id_maps(runtime: Runtime) -> None:
     runtime.refuses(bundle)
 
 
-PLANTED = ("encodings/__init__.py", "sitecustomize.py", "usercustomize.py", "pyvenv.cfg", "libnss_files.so.2", "libnss_evil.so.2",
-           "etc/ld.so.preload", "evil.so", "gconv/gconv-modules", "pyoci/__init__.py", "json/__init__.py")
+PLANTED = (
+    "encodings/__init__.py",
+    "sitecustomize.py",
+    "usercustomize.py",
+    "pyvenv.cfg",
+    "libnss_files.so.2",
+    "libnss_evil.so.2",
+    "etc/ld.so.preload",
+    "evil.so",
+    "gconv/gconv-modules",
+    "pyoci/__init__.py",
+    "json/__init__.py",
+)
 
 
 @pytest.mark.parametrize("verb", ["create", "exec"])
@@ -183,7 +201,13 @@ def test_nothing_of_the_image_is_loaded(runtime: Runtime, verb: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("planted\n")
     (bundle.rootfs / "etc/nsswitch.conf").write_text("passwd: evil files\n")
-    bundle.process["env"] += ["LD_PRELOAD=/evil.so", "PYTHONPATH=/", "PYTHONHOME=/usr", "GCONV_PATH=/gconv", "LD_LIBRARY_PATH=/"]
+    bundle.process["env"] += [
+        "LD_PRELOAD=/evil.so",
+        "PYTHONPATH=/",
+        "PYTHONHOME=/usr",
+        "GCONV_PATH=/gconv",
+        "LD_LIBRARY_PATH=/",
+    ]
     if verb == "create":
         words = ["create", "--bundle", str(bundle.save().path), runtime.container(bundle).id]
     else:

@@ -9,7 +9,19 @@ import pytest
 from harness import inspection
 from harness.runtime import Runtime
 
-BAD_USERS = ["-1", "4294967295", "4294967296", "18446744073709551616", " 1", "1:x", "1 ", "+1", "0x1", "1:-1", "1:4294967295"]
+BAD_USERS = [
+    "-1",
+    "4294967295",
+    "4294967296",
+    "18446744073709551616",
+    " 1",
+    "1:x",
+    "1 ",
+    "+1",
+    "0x1",
+    "1:-1",
+    "1:4294967295",
+]
 
 
 def test_user_name_that_looks_like_a_number(runtime: Runtime) -> None:

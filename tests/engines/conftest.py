@@ -1,12 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from harness.plugin import (  # noqa: E402  (the path to it comes first)
+from harness.plugin import (
     busybox,
     features_schema,
     pytest_collection_modifyitems,

@@ -63,8 +63,15 @@ def test_exit_code_127_for_a_missing_program(podman: Podman) -> None:
 
 
 def test_create_start_logs_stop_rm(podman: Podman) -> None:
-    name = podman.ok("create", "--network", "none", IMAGE, "/bin/sh", "-c",
-                     "trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0.05; done").strip()
+    name = podman.ok(
+        "create",
+        "--network",
+        "none",
+        IMAGE,
+        "/bin/sh",
+        "-c",
+        "trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0.05; done",
+    ).strip()
     assert json.loads(podman.ok("inspect", name))[0]["State"]["Status"] == "created"
     podman.ok("start", name)
     assert json.loads(podman.ok("inspect", name))[0]["State"]["Running"] is True
@@ -81,7 +88,9 @@ def test_create_start_logs_stop_rm(podman: Podman) -> None:
 
 
 def test_stop_kills_after_its_time(podman: Podman) -> None:
-    name = podman.ok("run", "--detach", "--network", "none", IMAGE, "/bin/sh", "-c", "trap '' TERM; while :; do sleep 0.05; done")
+    name = podman.ok(
+        "run", "--detach", "--network", "none", IMAGE, "/bin/sh", "-c", "trap '' TERM; while :; do sleep 0.05; done"
+    )
     podman.ok("stop", "--time", "1", name.strip())
     assert json.loads(podman.ok("inspect", name.strip()))[0]["State"]["ExitCode"] == 137
 
@@ -98,8 +107,19 @@ def test_exec(podman: Podman, running: str) -> None:
 
 
 def test_exec_with_options(podman: Podman, running: str) -> None:
-    out = podman.ok("exec", "--user", "1000:1000", "--workdir", "/work", "--env", "A=1", running, "/bin/sh", "-c",
-                    "id -u; pwd; echo $A")
+    out = podman.ok(
+        "exec",
+        "--user",
+        "1000:1000",
+        "--workdir",
+        "/work",
+        "--env",
+        "A=1",
+        running,
+        "/bin/sh",
+        "-c",
+        "id -u; pwd; echo $A",
+    )
     assert out.split() == ["1000", "/work", "1"]
 
 
@@ -123,8 +143,16 @@ def test_exec_in_a_stopped_container(podman: Podman, running: str) -> None:
 
 
 def test_kill_with_a_signal(podman: Podman) -> None:
-    name = podman.ok("run", "--detach", "--network", "none", IMAGE, "/bin/sh", "-c",
-                     "trap 'exit 9' USR1; echo up; while :; do sleep 0.05; done").strip()
+    name = podman.ok(
+        "run",
+        "--detach",
+        "--network",
+        "none",
+        IMAGE,
+        "/bin/sh",
+        "-c",
+        "trap 'exit 9' USR1; echo up; while :; do sleep 0.05; done",
+    ).strip()
     for _ in range(100):
         if podman.ok("logs", name):
             break
@@ -138,7 +166,9 @@ def test_user(podman: Podman) -> None:
 
 
 def test_capabilities(podman: Podman) -> None:
-    out = podman.run("--cap-drop", "all", "--cap-add", "CHOWN", IMAGE, "/bin/grep", "CapEff", "/proc/self/status").stdout
+    out = podman.run(
+        "--cap-drop", "all", "--cap-add", "CHOWN", IMAGE, "/bin/grep", "CapEff", "/proc/self/status"
+    ).stdout
     assert int(out.split()[1], 16) == 1
 
 
@@ -148,7 +178,9 @@ def test_privileged(podman: Podman) -> None:
 
 
 def test_read_only_and_tmpfs(podman: Podman) -> None:
-    done = podman.run("--read-only", "--tmpfs", "/scratch:size=1m", IMAGE, "/bin/sh", "-c", "echo x > /scratch/x && echo x > /x")
+    done = podman.run(
+        "--read-only", "--tmpfs", "/scratch:size=1m", IMAGE, "/bin/sh", "-c", "echo x > /scratch/x && echo x > /x"
+    )
     assert "Read-only file system" in done.stderr
 
 
@@ -160,8 +192,18 @@ def test_volume(podman: Podman, tmp_path: Path) -> None:
 
 
 def test_limits(podman: Podman) -> None:
-    out = podman.run("--memory", "64m", "--pids-limit", "50", "--cgroupns", "private", IMAGE, "/bin/cat",
-                     "/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/pids/pids.max").stdout
+    out = podman.run(
+        "--memory",
+        "64m",
+        "--pids-limit",
+        "50",
+        "--cgroupns",
+        "private",
+        IMAGE,
+        "/bin/cat",
+        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+        "/sys/fs/cgroup/pids/pids.max",
+    ).stdout
     assert out.split() == [str(64 << 20), "50"]
 
 
@@ -179,8 +221,16 @@ def test_init_flag(podman: Podman) -> None:
 
 
 def test_user_namespace(podman: Podman) -> None:
-    done = podman.run("--uidmap", "0:100000:65536", "--gidmap", "0:100000:65536", IMAGE, "/bin/sh", "-c",
-                      "id -u; cat /proc/self/uid_map")
+    done = podman.run(
+        "--uidmap",
+        "0:100000:65536",
+        "--gidmap",
+        "0:100000:65536",
+        IMAGE,
+        "/bin/sh",
+        "-c",
+        "id -u; cat /proc/self/uid_map",
+    )
     assert done.stdout.split() == ["0", "0", "100000", "65536"], done
 
 
@@ -193,8 +243,13 @@ def test_terminal(podman: Podman, verb: str) -> None:
         name = podman.ok("run", "--detach", "--network", "none", IMAGE, "/bin/sleep", "100").strip()
         words = ["exec", "--interactive", "--tty", name, "/bin/sh", "-c", script]
     master, slave = os.openpty()
-    child = subprocess.Popen(["setsid", "-c", "podman", *podman.flags, *words], env=podman.environment, stdin=slave, stdout=slave,
-                             stderr=slave)
+    child = subprocess.Popen(
+        ["setsid", "-c", "podman", *podman.flags, *words],
+        env=podman.environment,
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+    )
     os.close(slave)
     with Terminal(master) as terminal:
         terminal.read_until("/dev/pts/0", 20)
@@ -207,10 +262,32 @@ def test_pod_talks_over_localhost(podman: Podman) -> None:
     """Our pause as the infra container, a server and a client as its peers, and a volume that they share."""
     podman.ok("pod", "create", "--name", "web", "--infra-image", PAUSE_NAME, "--network", "none")
     podman.ok("volume", "create", "shared")
-    podman.ok("run", "--detach", "--pod", "web", "--volume", "shared:/data", "--name", "server", IMAGE, "/bin/sh", "-c",
-              "echo page > /data/index.html; exec httpd -f -p 127.0.0.1:8080 -h /data")
-    client = podman.call("run", "--rm", "--pod", "web", "--volume", "shared:/data", IMAGE, "/bin/sh", "-c",
-                         "for i in $(seq 50); do wget -q -O - http://127.0.0.1:8080/ && break; sleep 0.1; done; cat /data/index.html")
+    podman.ok(
+        "run",
+        "--detach",
+        "--pod",
+        "web",
+        "--volume",
+        "shared:/data",
+        "--name",
+        "server",
+        IMAGE,
+        "/bin/sh",
+        "-c",
+        "echo page > /data/index.html; exec httpd -f -p 127.0.0.1:8080 -h /data",
+    )
+    client = podman.call(
+        "run",
+        "--rm",
+        "--pod",
+        "web",
+        "--volume",
+        "shared:/data",
+        IMAGE,
+        "/bin/sh",
+        "-c",
+        "for i in $(seq 50); do wget -q -O - http://127.0.0.1:8080/ && break; sleep 0.1; done; cat /data/index.html",
+    )
     assert client.stdout == "page\npage\n", client
     infra = json.loads(podman.ok("pod", "inspect", "web"))["InfraContainerID"]
     spaces = []
@@ -226,10 +303,26 @@ def test_pod_talks_over_localhost(podman: Podman) -> None:
 
 def test_pod_with_a_shared_pid_namespace(podman: Podman) -> None:
     """pause is PID 1 and reaps what its peers leave; podman ends peers by `kill --all`."""
-    podman.ok("pod", "create", "--name", "shared", "--infra-image", PAUSE_NAME, "--network", "none", "--share", "pid,net,ipc,uts")
+    podman.ok(
+        "pod",
+        "create",
+        "--name",
+        "shared",
+        "--infra-image",
+        PAUSE_NAME,
+        "--network",
+        "none",
+        "--share",
+        "pid,net,ipc,uts",
+    )
     podman.ok("run", "--detach", "--pod", "shared", "--name", "peer", IMAGE, "/bin/sh", "-c", "sleep 200 & sleep 200")
-    out = podman.ok("exec", "peer", "/bin/sh", "-c",
-                    "for i in $(seq 100); do (sleep 0.02 &) ; done; sleep 0.5; ps -o stat | grep -c Z; cat /proc/1/comm").split()
+    out = podman.ok(
+        "exec",
+        "peer",
+        "/bin/sh",
+        "-c",
+        "for i in $(seq 100); do (sleep 0.02 &) ; done; sleep 0.5; ps -o stat | grep -c Z; cat /proc/1/comm",
+    ).split()
     assert out == ["0", "pause"]
     podman.ok("stop", "--time", "0", "peer")
     podman.ok("pod", "rm", "--force", "--time", "0", "shared")

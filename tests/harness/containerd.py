@@ -31,8 +31,19 @@ def image(directory: Path, busybox: Path) -> Path:
     """An OCI archive of busybox, by the project's own image maker."""
     archive_of_busybox(directory, busybox)
     output = directory / "image.tar"
-    argv = ["/usr/bin/python3", "-I", str(REPOSITORY / "bundles/image.py"), "--rootfs", str(directory / "box"), "--output",
-            str(output), "--name", IMAGE, "--env=PATH=/bin", "--command=/bin/sh"]
+    argv = [
+        "/usr/bin/python3",
+        "-I",
+        str(REPOSITORY / "bundles/image.py"),
+        "--rootfs",
+        str(directory / "box"),
+        "--output",
+        str(output),
+        "--name",
+        IMAGE,
+        "--env=PATH=/bin",
+        "--command=/bin/sh",
+    ]
     subprocess.run(argv, check=True, timeout=30)
     return output
 

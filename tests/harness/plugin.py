@@ -35,12 +35,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A named difference turns a test into one that must fail."""
     if os.geteuid() != 0:
         return  # tests/conftest.py skips them all
-    if not any("runtime" in getattr(item, "fixturenames", ()) for item in items):
-        return
     for item in items:
-        reason = differences.reason(item.nodeid, kind())
-        if reason and not item.get_closest_marker("xfail"):  # each conftest.py registers this hook
-            item.add_marker(pytest.mark.xfail(reason=f"{kind()}: {reason}", strict=True))
+        if not {"runtime", "podman", "ctr"} & set(getattr(item, "fixturenames", ())):
+            continue
+        found = differences.find(item.nodeid, kind())
+        if found and not item.get_closest_marker("xfail"):  # each conftest.py registers this hook
+            item.add_marker(pytest.mark.xfail(reason=f"{kind()}: {found.reason}", strict=not found.race))
 
 
 @pytest.fixture(scope="session")

@@ -47,8 +47,20 @@ class Podman:
         settings = self.tmp / "containers.conf"
         settings.write_text(SETTINGS.format(tmp=self.tmp))
         self.environment = {"PATH": os.environ["PATH"], "HOME": str(self.tmp), "CONTAINERS_CONF": str(settings)}
-        self.flags = ["--root", str(self.tmp / "root"), "--runroot", str(self.tmp / "run"), "--tmpdir", str(self.tmp / "tmp"),
-                      "--storage-driver", "vfs", "--cgroup-manager", "cgroupfs", "--runtime", str(COMMAND)]
+        self.flags = [
+            "--root",
+            str(self.tmp / "root"),
+            "--runroot",
+            str(self.tmp / "run"),
+            "--tmpdir",
+            str(self.tmp / "tmp"),
+            "--storage-driver",
+            "vfs",
+            "--cgroup-manager",
+            "cgroupfs",
+            "--runtime",
+            str(COMMAND),
+        ]
         self.count = 0
         self.ok("import", str(archive_of_busybox(self.tmp, busybox)), IMAGE)
         self.ok("load", "--quiet", "--input", str(PAUSE_IMAGE))
@@ -59,13 +71,17 @@ class Podman:
         out, err = self.tmp / f"call-{self.count}.out", self.tmp / f"call-{self.count}.err"
         argv = ["podman", *self.flags, *args]
         with open(out, "wb") as out_file, open(err, "wb") as err_file:
-            child = subprocess.Popen(argv, env=self.environment, stdin=subprocess.DEVNULL, stdout=out_file, stderr=err_file)
+            child = subprocess.Popen(
+                argv, env=self.environment, stdin=subprocess.DEVNULL, stdout=out_file, stderr=err_file
+            )
         reaper.CALLS.add(child.pid)
         code = reaper.wait_for_call(child, timeout)
         if code is None:
             child.kill()
             child.wait()
-            raise AssertionError(f"podman {' '.join(args)} did not end in {timeout} s: {out.read_text()!r} {err.read_text()!r}")
+            raise AssertionError(
+                f"podman {' '.join(args)} did not end in {timeout} s: {out.read_text()!r} {err.read_text()!r}"
+            )
         return subprocess.CompletedProcess(argv, code, out.read_text(), err.read_text())
 
     def ok(self, *args: str) -> str:

@@ -79,9 +79,15 @@ class Runtime:
         self._count += 1
         return self._count
 
-    def popen(self, *args: str | Path, stdin: Any = subprocess.DEVNULL, env: Mapping[str, str] | None = None,
-              pass_fds: Sequence[int] = (), cwd: Path | None = None, bare: bool = False,
-              ) -> tuple[subprocess.Popen[bytes], Result]:
+    def popen(
+        self,
+        *args: str | Path,
+        stdin: Any = subprocess.DEVNULL,
+        env: Mapping[str, str] | None = None,
+        pass_fds: Sequence[int] = (),
+        cwd: Path | None = None,
+        bare: bool = False,
+    ) -> tuple[subprocess.Popen[bytes], Result]:
         """Starts a call, without waiting. `bare`: no --root. The result's code is set by `finish`."""
         argv = [str(self.command), *([] if bare else ["--root", str(self.root)]), *map(str, args)]
         number = self.number()
@@ -174,8 +180,12 @@ class Runtime:
 
     def leftovers(self) -> list[str]:
         """What is left of the test's containers; it is taken away by looking."""
-        return [*leaks.processes(self.spare), *leaks.control_groups(self.prefix), *leaks.mounts(self.tmp),
-                *leaks.state(self.root)]
+        return [
+            *leaks.processes(self.spare),
+            *leaks.control_groups(self.prefix),
+            *leaks.mounts(self.tmp),
+            *leaks.state(self.root),
+        ]
 
     def close(self) -> list[str]:
         """Deletes each container by force and the test's directory; returns what was left in spite of that."""

@@ -21,8 +21,23 @@ def trace(runtime: Runtime, container_id: str, *words: str, cwd: Path | None = N
     log = runtime.tmp / f"trace-{runtime.number()}"
     done = runtime.tmp / f"done-{runtime.number()}"
     script = f'"$@"; echo $? > {done}'
-    argv = ["strace", "-f", "-qq", "-e", f"trace={CALLS}", "-o", str(log), "/bin/sh", "-c", script, "sh",
-            str(runtime.command), "--root", str(runtime.root), *words]
+    argv = [
+        "strace",
+        "-f",
+        "-qq",
+        "-e",
+        f"trace={CALLS}",
+        "-o",
+        str(log),
+        "/bin/sh",
+        "-c",
+        script,
+        "sh",
+        str(runtime.command),
+        "--root",
+        str(runtime.root),
+        *words,
+    ]
     with open(runtime.tmp / "trace-err", "wb") as err:
         child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=err, cwd=cwd)
     reaper.CALLS.add(child.pid)
@@ -51,7 +66,7 @@ def children(lines: list[str], parent: int) -> list[int]:
         if pid_of(line) != parent or not call.startswith(("clone", "fork", "vfork")) or "CLONE_THREAD" in call:
             continue
         if "<unfinished ...>" in line:
-            own = (later for later in lines[index + 1:] if pid_of(later) == parent)
+            own = (later for later in lines[index + 1 :] if pid_of(later) == parent)
             line = next((later for later in own if "resumed>" in later), "")
         match = re.search(r"\)\s+= (\d+)", line)
         if match:

@@ -10,7 +10,13 @@ from harness import inspection
 from harness.runtime import Runtime
 
 CHOWN, KILL, SETPCAP, NET_BIND_SERVICE, NET_RAW = 0, 5, 8, 10, 13
-SETS = {"bounding": "CapBnd", "effective": "CapEff", "permitted": "CapPrm", "inheritable": "CapInh", "ambient": "CapAmb"}
+SETS = {
+    "bounding": "CapBnd",
+    "effective": "CapEff",
+    "permitted": "CapPrm",
+    "inheritable": "CapInh",
+    "ambient": "CapAmb",
+}
 
 
 def mask(*numbers: int) -> int:
@@ -39,8 +45,11 @@ def test_root(runtime: Runtime, nnp: bool) -> None:
 
 def test_bounding_larger_than_permitted(runtime: Runtime) -> None:
     """execve gives root the bounding set, unless no_new_privs holds it down (capabilities(7))."""
-    found = sets_of(runtime, {"bounding": ["CAP_CHOWN", "CAP_KILL"], "permitted": ["CAP_CHOWN"], "effective": ["CAP_CHOWN"]},
-                    uid=1000)
+    found = sets_of(
+        runtime,
+        {"bounding": ["CAP_CHOWN", "CAP_KILL"], "permitted": ["CAP_CHOWN"], "effective": ["CAP_CHOWN"]},
+        uid=1000,
+    )
     assert found["bounding"] == mask(CHOWN, KILL)
     assert found["permitted"] == found["effective"] == 0
 

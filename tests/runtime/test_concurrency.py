@@ -15,8 +15,10 @@ def test_concurrent_creates_of_one_id(runtime: Runtime) -> None:
     """Exactly one wins, and its container starts."""
     bundles = [runtime.bundle().save() for _ in range(CALLERS)]
     container = runtime.container(bundles[0], f"{runtime.prefix}-one")
-    calls = [runtime.popen("create", "--bundle", bundle.path, "--pid-file", bundle.path / "pid", container.id)
-             for bundle in bundles]
+    calls = [
+        runtime.popen("create", "--bundle", bundle.path, "--pid-file", bundle.path / "pid", container.id)
+        for bundle in bundles
+    ]
     codes = [runtime.finish(*call).code for call in calls]
     assert codes.count(0) == 1, codes
     winner = bundles[codes.index(0)]
@@ -32,8 +34,10 @@ def test_concurrent_creates_of_one_id_and_one_bundle(runtime: Runtime) -> None:
     """The losers share the winner's cgroup path: their clean-up must not touch it."""
     bundle = runtime.bundle().save()
     container = runtime.container(bundle)
-    calls = [runtime.popen("create", "--bundle", bundle.path, "--pid-file", runtime.tmp / f"pid{number}", container.id)
-             for number in range(CALLERS)]
+    calls = [
+        runtime.popen("create", "--bundle", bundle.path, "--pid-file", runtime.tmp / f"pid{number}", container.id)
+        for number in range(CALLERS)
+    ]
     codes = [runtime.finish(*call).code for call in calls]
     assert codes.count(0) == 1, codes
     container.pid = int((runtime.tmp / f"pid{codes.index(0)}").read_text())

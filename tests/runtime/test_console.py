@@ -38,7 +38,9 @@ def test_standard_streams_are_the_terminal(runtime: Runtime) -> None:
 
 def test_terminal_controls_the_session(runtime: Runtime) -> None:
     """Control-C reaches the program."""
-    container, terminal = started(runtime, runtime.bundle().sh("trap 'exit 6' INT; echo up; while :; do sleep 0.01; done"))
+    container, terminal = started(
+        runtime, runtime.bundle().sh("trap 'exit 6' INT; echo up; while :; do sleep 0.01; done")
+    )
     with terminal:
         terminal.read_until("up")
         terminal.type("\x03")

@@ -75,8 +75,11 @@ def test_error_is_one_line(runtime: Runtime) -> None:
 def test_success_is_silent(runtime: Runtime) -> None:
     bundle = runtime.bundle().args("/bin/sleep", "100").save()
     container = runtime.container(bundle)
-    calls = [["create", "--bundle", str(bundle.path), "--pid-file", str(runtime.tmp / "pid"), container.id],
-             ["start", container.id], ["kill", container.id, "KILL"]]
+    calls = [
+        ["create", "--bundle", str(bundle.path), "--pid-file", str(runtime.tmp / "pid"), container.id],
+        ["start", container.id],
+        ["kill", container.id, "KILL"],
+    ]
     for call in calls:
         result = runtime.ok(*call)
         assert (result.out, result.err) == ("", "")
@@ -103,8 +106,16 @@ def test_hostile_environment(runtime: Runtime) -> None:
     """Nothing of the caller's environment changes how the runtime itself is run."""
     bundle = runtime.bundle().args("/bin/echo", "hi")
     (runtime.tmp / "sitecustomize.py").write_text("raise SystemExit('loaded')\n")
-    env = {"PYTHONPATH": str(runtime.tmp), "PYTHONHOME": "/nonesuch", "PYTHONSTARTUP": "/nonesuch", "PYTHONINSPECT": "1",
-           "PYTHONUNBUFFERED": "1", "PYTHONVERBOSE": "1", "LC_ALL": "xx_YY.KLINGON", "PATH": ""}
+    env = {
+        "PYTHONPATH": str(runtime.tmp),
+        "PYTHONHOME": "/nonesuch",
+        "PYTHONSTARTUP": "/nonesuch",
+        "PYTHONINSPECT": "1",
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONVERBOSE": "1",
+        "LC_ALL": "xx_YY.KLINGON",
+        "PATH": "",
+    }
     result = runtime.run(bundle, env=env)
     assert (result.code, result.out, result.err) == (0, "hi\n", "")
 

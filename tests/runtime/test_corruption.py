@@ -12,8 +12,16 @@ from harness import inspection
 from harness.runtime import Container, Runtime, stranger, wait_until
 
 STATE_FILES = {"pyoci": "state.json", "runc": "state.json", "crun": "status"}
-DAMAGES = {"empty": "", "half": None, "null": "null", "number": "7", "list": "[]", "map": "{}", "not utf-8": "\udcff",
-           "wrong types": '{"id": 1, "pid": "x", "init_process_pid": "x", "bundle": [], "status": 7}'}
+DAMAGES = {
+    "empty": "",
+    "half": None,
+    "null": "null",
+    "number": "7",
+    "list": "[]",
+    "map": "{}",
+    "not utf-8": "\udcff",
+    "wrong types": '{"id": 1, "pid": "x", "init_process_pid": "x", "bundle": [], "status": 7}',
+}
 
 
 def state_file(runtime: Runtime, container: Container) -> Path:

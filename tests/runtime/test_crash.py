@@ -48,8 +48,12 @@ def test_killed(runtime: Runtime, verb: str) -> None:
     bundle = bundle_of(runtime)
     container = runtime.container(bundle)
     create = ["create", "--bundle", str(bundle.path), container.id]
-    words = {"create": create, "start": ["start", container.id], "exec": ["exec", container.id, "/bin/true"],
-             "delete": ["delete", "--force", container.id]}[verb]
+    words = {
+        "create": create,
+        "start": ["start", container.id],
+        "exec": ["exec", container.id, "/bin/true"],
+        "delete": ["delete", "--force", container.id],
+    }[verb]
 
     def prepare() -> None:
         if verb != "create":

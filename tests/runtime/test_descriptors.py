@@ -27,17 +27,24 @@ def files(runtime: Runtime) -> list[int]:
     return descriptors
 
 
-def call_with(runtime: Runtime, files: list[int], targets: list[int], *words: str | Path,
-              env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+def call_with(
+    runtime: Runtime, files: list[int], targets: list[int], *words: str | Path, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """A call in which the files stand at the target numbers; a shell moves them there."""
     moves = " ".join(f"{target}<&{source}" for target, source in zip(targets, [f + 20 for f in range(9)], strict=False))
     for index, descriptor in enumerate(files):
         os.dup2(descriptor, index + 20, inheritable=True)
     script = f'exec {moves} 20<&- 21<&- 22<&- 23<&- 24<&-; test -n "$PIDME" && export LISTEN_PID=$$; exec "$@"'
     try:
-        return subprocess.run(["/bin/bash", "-c", script, "sh", runtime.command, "--root", runtime.root, *words],
-                              capture_output=True, text=True, timeout=15, pass_fds=range(20, 25), check=False,
-                              env=env or {"PATH": "/bin:/usr/bin"})
+        return subprocess.run(
+            ["/bin/bash", "-c", script, "sh", runtime.command, "--root", runtime.root, *words],
+            capture_output=True,
+            text=True,
+            timeout=15,
+            pass_fds=range(20, 25),
+            check=False,
+            env=env or {"PATH": "/bin:/usr/bin"},
+        )
     finally:
         for index in range(len(files)):
             os.close(index + 20)
@@ -55,14 +62,26 @@ def test_only_standard_streams(runtime: Runtime, files: list[int]) -> None:
 def test_preserved_descriptors(runtime: Runtime, files: list[int]) -> None:
     bundle = runtime.bundle().sh(f"cat <&3; cat <&4; {LIST}").save()
     runtime.container(bundle)
-    done = call_with(runtime, files, [3, 4, 5, 6, 7], "run", "--preserve-fds", "2", "--bundle", bundle.path, bundle.name)
+    done = call_with(
+        runtime, files, [3, 4, 5, 6, 7], "run", "--preserve-fds", "2", "--bundle", bundle.path, bundle.name
+    )
     assert (done.returncode, done.stdout.split()) == (0, ["0", "1", "3", "4"]), done
 
 
 def test_preserved_descriptors_of_exec(runtime: Runtime, files: list[int]) -> None:
     container = runtime.start(runtime.bundle())
-    done = call_with(runtime, files, [3, 4, 5, 6, 7], "exec", "--preserve-fds", "1", container.id, "/bin/sh", "-c",
-                     f"cat <&3; {LIST}")
+    done = call_with(
+        runtime,
+        files,
+        [3, 4, 5, 6, 7],
+        "exec",
+        "--preserve-fds",
+        "1",
+        container.id,
+        "/bin/sh",
+        "-c",
+        f"cat <&3; {LIST}",
+    )
     assert (done.returncode, done.stdout.split()) == (0, ["0", "3"]), done
 
 
@@ -70,7 +89,9 @@ def test_hole_in_preserved_descriptors(runtime: Runtime, files: list[int]) -> No
     """Of 3 and 4, only 4 is open."""
     bundle = runtime.bundle().sh(f"cat <&4; {LIST}").save()
     runtime.container(bundle)
-    done = call_with(runtime, files, [4, 8, 9, 10, 11], "run", "--preserve-fds", "2", "--bundle", bundle.path, bundle.name)
+    done = call_with(
+        runtime, files, [4, 8, 9, 10, 11], "run", "--preserve-fds", "2", "--bundle", bundle.path, bundle.name
+    )
     assert (done.returncode, done.stdout.split()) == (0, ["0", "4"]), done
 
 
@@ -78,24 +99,50 @@ def test_listen_fds(runtime: Runtime, files: list[int]) -> None:
     """sd_listen_fds(3): the descriptors from 3 on belong to the process that LISTEN_PID names, which is 1 inside."""
     bundle = runtime.bundle().sh(f"cat <&3; echo $LISTEN_FDS $LISTEN_PID; {LIST}").save()
     runtime.container(bundle)
-    done = call_with(runtime, files, [3, 4, 5, 6, 7], "run", "--bundle", bundle.path, bundle.name,
-                     env={"PATH": "/bin:/usr/bin", "LISTEN_FDS": "2", "PIDME": "1"})
+    done = call_with(
+        runtime,
+        files,
+        [3, 4, 5, 6, 7],
+        "run",
+        "--bundle",
+        bundle.path,
+        bundle.name,
+        env={"PATH": "/bin:/usr/bin", "LISTEN_FDS": "2", "PIDME": "1"},
+    )
     assert (done.returncode, done.stdout.split()) == (0, ["0", "2", "1", "3", "4"]), done
 
 
 def test_listen_fds_after_preserved(runtime: Runtime, files: list[int]) -> None:
     bundle = runtime.bundle().sh(LIST).save()
     runtime.container(bundle)
-    done = call_with(runtime, files, [3, 4, 5, 6, 7], "run", "--preserve-fds", "1", "--bundle", bundle.path, bundle.name,
-                     env={"PATH": "/bin:/usr/bin", "LISTEN_FDS": "2", "PIDME": "1"})
+    done = call_with(
+        runtime,
+        files,
+        [3, 4, 5, 6, 7],
+        "run",
+        "--preserve-fds",
+        "1",
+        "--bundle",
+        bundle.path,
+        bundle.name,
+        env={"PATH": "/bin:/usr/bin", "LISTEN_FDS": "2", "PIDME": "1"},
+    )
     assert (done.returncode, done.stdout.split()) == (0, ["3", "4", "5"]), done
 
 
 def test_listen_fds_of_another_process(runtime: Runtime, files: list[int]) -> None:
     bundle = runtime.bundle().sh(f"echo .$LISTEN_FDS; {LIST}").save()
     runtime.container(bundle)
-    done = call_with(runtime, files, [3, 4, 5, 6, 7], "run", "--bundle", bundle.path, bundle.name,
-                     env={"PATH": "/bin:/usr/bin", "LISTEN_FDS": "2", "LISTEN_PID": "1"})
+    done = call_with(
+        runtime,
+        files,
+        [3, 4, 5, 6, 7],
+        "run",
+        "--bundle",
+        bundle.path,
+        bundle.name,
+        env={"PATH": "/bin:/usr/bin", "LISTEN_FDS": "2", "LISTEN_PID": "1"},
+    )
     assert (done.returncode, done.stdout.split()) == (0, ["."]), done
 
 

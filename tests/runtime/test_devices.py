@@ -17,12 +17,15 @@ def test_default_nodes(runtime: Runtime) -> None:
     bundle = runtime.bundle().sh("cd /dev; stat -c '%n %t:%T %a %u:%g %F' null zero full random urandom tty")
     lines = [line.split(" ", 4) for line in runtime.output(bundle).splitlines()]
     assert {name: (numbers, mode, owner) for name, numbers, mode, owner, _ in lines} == {
-        name: (numbers, "666", "0:0") for name, numbers in DEFAULT.items()}
+        name: (numbers, "666", "0:0") for name, numbers in DEFAULT.items()
+    }
     assert {kind for *_, kind in lines} == {"character special file"}
 
 
 def test_default_nodes_work(runtime: Runtime) -> None:
-    bundle = runtime.bundle().sh("echo x > /dev/null; head -c 4 /dev/zero | od -An -tx1; head -c 4 /dev/urandom | wc -c")
+    bundle = runtime.bundle().sh(
+        "echo x > /dev/null; head -c 4 /dev/zero | od -An -tx1; head -c 4 /dev/urandom | wc -c"
+    )
     assert runtime.output(bundle).split() == ["00"] * 4 + ["4"]
 
 
@@ -30,7 +33,12 @@ def test_links(runtime: Runtime) -> None:
     bundle = runtime.bundle().sh("cd /dev; for n in fd stdin stdout stderr ptmx; do echo $n $(readlink $n); done")
     links = dict(line.split(" ", 1) for line in runtime.output(bundle).splitlines())
     assert links.pop("ptmx").strip("/") in ("pts/ptmx", "dev/pts/ptmx")
-    assert links == {"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2"}
+    assert links == {
+        "fd": "/proc/self/fd",
+        "stdin": "/proc/self/fd/0",
+        "stdout": "/proc/self/fd/1",
+        "stderr": "/proc/self/fd/2",
+    }
 
 
 def test_nothing_else_in_dev(runtime: Runtime) -> None:
@@ -44,7 +52,9 @@ def test_pseudoterminals_are_new(runtime: Runtime) -> None:
     assert runtime.output(bundle).split() == ["ptmx", "666", "0", "ptmx"]
 
 
-@pytest.mark.parametrize(("kind", "letter"), [("c", "character special file"), ("b", "block special file"), ("p", "fifo")])
+@pytest.mark.parametrize(
+    ("kind", "letter"), [("c", "character special file"), ("b", "block special file"), ("p", "fifo")]
+)
 def test_extra_device(runtime: Runtime, kind: str, letter: str) -> None:
     bundle = runtime.bundle().sh("stat -c '%F|%t:%T|%a|%u:%g' /dev/extra")
     numbers = {} if kind == "p" else {"major": 10, "minor": 229}
@@ -104,7 +114,11 @@ def test_device_rule_denies(runtime: Runtime) -> None:
 
 def test_device_rule_allows(runtime: Runtime) -> None:
     bundle = runtime.bundle().capabilities("CAP_MKNOD").sh("mknod /work/full c 1 7 && echo x > /work/full")
-    bundle.linux["resources"] = {"devices": [{"allow": False, "access": "rwm"},
-                                             {"allow": True, "type": "c", "major": 1, "minor": 7, "access": "rw"}]}
+    bundle.linux["resources"] = {
+        "devices": [
+            {"allow": False, "access": "rwm"},
+            {"allow": True, "type": "c", "major": 1, "minor": 7, "access": "rw"},
+        ]
+    }
     result = runtime.run(bundle)
     assert "No space left" in result.err, result

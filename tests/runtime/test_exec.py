@@ -24,7 +24,13 @@ def container(runtime: Runtime) -> Container:
 
 def spec(container: Container, **process: Any) -> Path:
     """A process document for --process."""
-    document = {"args": ["/bin/sh", "-c", "echo hi"], "env": ["PATH=/bin"], "cwd": "/", "user": {"uid": 0, "gid": 0}, **process}
+    document = {
+        "args": ["/bin/sh", "-c", "echo hi"],
+        "env": ["PATH=/bin"],
+        "cwd": "/",
+        "user": {"uid": 0, "gid": 0},
+        **process,
+    }
     path = container.bundle.path / "process.json"
     path.write_text(json.dumps(document))
     return path
@@ -155,8 +161,14 @@ def test_no_new_privileges_flag(runtime: Runtime) -> None:
 
 
 def test_process_document(container: Container) -> None:
-    path = spec(container, args=["/bin/sh", "-c", "id -u; pwd; echo $A; ulimit -n"], env=["PATH=/bin", "A=1"], cwd="/work",
-                user={"uid": 7, "gid": 8}, rlimits=[{"type": "RLIMIT_NOFILE", "soft": 100, "hard": 200}])
+    path = spec(
+        container,
+        args=["/bin/sh", "-c", "id -u; pwd; echo $A; ulimit -n"],
+        env=["PATH=/bin", "A=1"],
+        cwd="/work",
+        user={"uid": 7, "gid": 8},
+        rlimits=[{"type": "RLIMIT_NOFILE", "soft": 100, "hard": 200}],
+    )
     result = container.runtime.ok("exec", "--process", path, container.id)
     assert result.out.split() == ["7", "/work", "1", "100"]
 
@@ -209,7 +221,9 @@ def test_terminal_with_socket(runtime: Runtime, container: Container) -> None:
 
 
 def test_terminal_of_a_process_document(runtime: Runtime, container: Container) -> None:
-    path = spec(container, args=["/bin/sh", "-c", "stty size; sleep 10"], terminal=True, consoleSize={"height": 20, "width": 70})
+    path = spec(
+        container, args=["/bin/sh", "-c", "stty size; sleep 10"], terminal=True, consoleSize={"height": 20, "width": 70}
+    )
     with ConsoleSocket(runtime.tmp / "console.sock") as socket:
         runtime.ok("exec", "--detach", "--process", path, "--console-socket", socket.path, container.id)
         with socket.receive() as terminal:
@@ -243,8 +257,9 @@ def test_failed_detached_writes_no_pid_file(runtime: Runtime, container: Contain
 def test_stopped_container(runtime: Runtime) -> None:
     stopped = runtime.start(runtime.bundle().args("/bin/true"))
     stopped.wait()
-    assert "not running" in runtime.fails("exec", "--detach", "--pid-file", runtime.tmp / "pid", stopped.id, "/bin/true").replace(
-        "stopped container", "not running")
+    assert "not running" in runtime.fails(
+        "exec", "--detach", "--pid-file", runtime.tmp / "pid", stopped.id, "/bin/true"
+    ).replace("stopped container", "not running")
     assert not (runtime.tmp / "pid").exists()
 
 
@@ -286,8 +301,11 @@ def test_many_in_a_row(container: Container) -> None:
 
 def test_control_group_of_a_flag(container: Container) -> None:
     """--cgroup names a group below the container's."""
-    below = [f"/sys/fs/cgroup/{name}/{container.id}/sub" for name in os.listdir("/sys/fs/cgroup")
-             if os.path.isdir(f"/sys/fs/cgroup/{name}/{container.id}")]
+    below = [
+        f"/sys/fs/cgroup/{name}/{container.id}/sub"
+        for name in os.listdir("/sys/fs/cgroup")
+        if os.path.isdir(f"/sys/fs/cgroup/{name}/{container.id}")
+    ]
     for path in below:
         os.mkdir(path)
         for file in ("cpuset.cpus", "cpuset.mems"):  # a v1 cpuset takes no process before these are filled

@@ -71,10 +71,20 @@ def test_all_with_run(runtime: Runtime) -> None:
     assert sorted(journal(bundle)) == sorted(STAGES)
 
 
-@pytest.mark.parametrize(("stage", "status"), [
-    ("prestart", "creating"), ("createRuntime", "creating"), ("createContainer", "creating"),
-    ("startContainer", "created"), ("poststart", "running"), ("poststop", "stopped")])
-def test_state_on_stdin(runtime: Runtime, state_schema: jsonschema.protocols.Validator, stage: str, status: str) -> None:
+@pytest.mark.parametrize(
+    ("stage", "status"),
+    [
+        ("prestart", "creating"),
+        ("createRuntime", "creating"),
+        ("createContainer", "creating"),
+        ("startContainer", "created"),
+        ("poststart", "running"),
+        ("poststop", "stopped"),
+    ],
+)
+def test_state_on_stdin(
+    runtime: Runtime, state_schema: jsonschema.protocols.Validator, stage: str, status: str
+) -> None:
     bundle = runtime.bundle().args("/bin/sleep", "100")
     bundle.config["annotations"] = {"org.example.key": "value"}
     bundle.hook(stage, f"cat > {'/state' if stage == 'startContainer' else bundle.rootfs / 'state'}")
@@ -99,7 +109,9 @@ def test_namespaces(runtime: Runtime, stage: str) -> None:
     """createContainer and startContainer hooks run in the container's, the others in the runtime's."""
     bundle = runtime.bundle().args("/bin/sleep", "100")
     target = "/ns" if stage == "startContainer" else bundle.rootfs / "ns"
-    bundle.hook(stage, f"for n in mnt net uts ipc; do readlink /proc/self/ns/$n; done > {target}.new; mv {target}.new {target}")
+    bundle.hook(
+        stage, f"for n in mnt net uts ipc; do readlink /proc/self/ns/$n; done > {target}.new; mv {target}.new {target}"
+    )
     container = runtime.start(bundle)
     inside = inspection.namespaces(container.pid)
     outside = inspection.namespaces(os.getpid())
@@ -113,8 +125,10 @@ def test_namespaces(runtime: Runtime, stage: str) -> None:
 
 def test_create_container_hook_sees_the_mounts_before_the_pivot(runtime: Runtime) -> None:
     bundle = runtime.bundle()
-    bundle.hook("createContainer", f"test -d {bundle.path} && grep -c ' {bundle.rootfs}/proc ' /proc/self/mountinfo > "
-                                   f"{bundle.path}/count")
+    bundle.hook(
+        "createContainer",
+        f"test -d {bundle.path} && grep -c ' {bundle.rootfs}/proc ' /proc/self/mountinfo > {bundle.path}/count",
+    )
     runtime.create(bundle)
     assert (bundle.path / "count").read_text() == "1\n"
 
@@ -122,16 +136,32 @@ def test_create_container_hook_sees_the_mounts_before_the_pivot(runtime: Runtime
 def test_start_container_hook_sees_the_root(runtime: Runtime) -> None:
     bundle = runtime.bundle().hook("startContainer", "ls / > /listing")
     runtime.start(bundle)
-    assert "listing" in (bundle.rootfs / "listing").read_text().split()
+    wait_until(lambda: "listing" in journal_of(bundle), "the listing")
+
+
+def journal_of(bundle: Bundle) -> list[str]:
+    path = bundle.rootfs / "listing"
+    return path.read_text().split() if path.exists() else []
 
 
 def test_args_and_env_exactly(runtime: Runtime) -> None:
     bundle = runtime.bundle()
     target = bundle.path / "seen"
-    bundle.config["hooks"] = {"createRuntime": [{
-        "path": "/bin/sh", "args": ["zero", "-c", f'echo "$0|$1|$A" > {target}; tr "\\0" "\\n" < /proc/$$/environ >> {target}',
-                                    "one", "two words"],
-        "env": ["A=b c"]}]}
+    bundle.config["hooks"] = {
+        "createRuntime": [
+            {
+                "path": "/bin/sh",
+                "args": [
+                    "zero",
+                    "-c",
+                    f'echo "$0|$1|$A" > {target}; tr "\\0" "\\n" < /proc/$$/environ >> {target}',
+                    "one",
+                    "two words",
+                ],
+                "env": ["A=b c"],
+            }
+        ]
+    }
     runtime.create(bundle, env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "SECRET": "1"})
     assert target.read_text().splitlines() == ["one|two words|b c", "A=b c"]
 
@@ -229,8 +259,10 @@ def test_hook_can_configure_the_network_namespace(runtime: Runtime) -> None:
     """What CNI needs: at createRuntime the state's PID leads to the new network namespace."""
     bundle = runtime.bundle().args("/bin/ip", "-o", "link")
     python = "import json,sys;print(json.load(sys.stdin)['pid'])"
-    bundle.hook("createRuntime", f"pid=$(/usr/bin/python3 -c \"{python}\") && "
-                                 "nsenter --target $pid --net ip link add name dummy7 type bridge")
+    bundle.hook(
+        "createRuntime",
+        f'pid=$(/usr/bin/python3 -c "{python}") && nsenter --target $pid --net ip link add name dummy7 type bridge',
+    )
     assert "dummy7" in runtime.output(bundle)
 
 

@@ -12,7 +12,15 @@ import pytest
 from harness import inspection
 from harness.runtime import Runtime, wait_until
 
-BAD_IDS = {"empty": "", "dot": ".", "dotdot": "..", "slash": "a/b", "parent": "../x", "newline": "a\nb", "long": "i" * 300}
+BAD_IDS = {
+    "empty": "",
+    "dot": ".",
+    "dotdot": "..",
+    "slash": "a/b",
+    "parent": "../x",
+    "newline": "a\nb",
+    "long": "i" * 300,
+}
 VERBS = ("create", "start", "state", "kill", "delete", "delete-force", "exec", "run")
 
 
@@ -146,7 +154,9 @@ def test_bad_id(runtime: Runtime, verb: str, name: str) -> None:
     bundle = runtime.bundle().args("/bin/true").save()
     canary = runtime.tmp / "x"
     canary.write_text("canary")
-    flags = {"create": ["--bundle", bundle.path], "run": ["--bundle", bundle.path], "delete-force": ["--force"]}.get(verb, [])
+    flags = {"create": ["--bundle", bundle.path], "run": ["--bundle", bundle.path], "delete-force": ["--force"]}.get(
+        verb, []
+    )
     more = {"kill": ["KILL"], "exec": ["/bin/true"]}.get(verb, [])
     runtime.fails(verb.partition("-")[0], *flags, "--", BAD_IDS[name], *more)
     assert canary.read_text() == "canary"

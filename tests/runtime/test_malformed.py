@@ -45,7 +45,11 @@ CASES: dict[str, tuple[str, Any, str]] = {
     "mount options a text": ("mounts", [{"destination": "/x", "type": "tmpfs", "options": "ro"}], "options"),
     "namespace type missing": ("linux.namespaces", [{"path": "/proc/1/ns/net"}], "type"),
     "namespace type unknown": ("linux.namespaces", [{"type": "nonesuch"}], "nonesuch"),
-    "namespace path relative": ("linux.namespaces", [{"type": "mount"}, {"type": "network", "path": "ns/net"}], "ns/net"),
+    "namespace path relative": (
+        "linux.namespaces",
+        [{"type": "mount"}, {"type": "network", "path": "ns/net"}],
+        "ns/net",
+    ),
     "namespaces a text": ("linux.namespaces", "all", "namespaces"),
     "mount namespace missing": ("linux.namespaces", [{"type": "pid"}], "mount"),
     "cgroups path a number": ("linux.cgroupsPath", 7, "cgroupsPath"),
@@ -58,18 +62,43 @@ CASES: dict[str, tuple[str, Any, str]] = {
     "readonly paths a text": ("linux.readonlyPaths", "/proc/sys", "readonlyPaths"),
     "sysctl a number": ("linux.sysctl", {"net.ipv4.ip_forward": 1}, "ip_forward"),
     "seccomp without a default": ("linux.seccomp", {"syscalls": []}, "defaultAction"),
-    "seccomp operator": ("linux.seccomp", {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
-        {"names": ["kill"], "action": "SCMP_ACT_ERRNO", "args": [{"index": 0, "value": 1, "op": "SCMP_CMP_X"}]}]}, "SCMP_CMP_X"),
-    "seccomp argument seven": ("linux.seccomp", {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
-        {"names": ["kill"], "action": "SCMP_ACT_ERRNO", "args": [{"index": 7, "value": 1, "op": "SCMP_CMP_EQ"}]}]}, "index"),
+    "seccomp operator": (
+        "linux.seccomp",
+        {
+            "defaultAction": "SCMP_ACT_ALLOW",
+            "syscalls": [
+                {"names": ["kill"], "action": "SCMP_ACT_ERRNO", "args": [{"index": 0, "value": 1, "op": "SCMP_CMP_X"}]}
+            ],
+        },
+        "SCMP_CMP_X",
+    ),
+    "seccomp argument seven": (
+        "linux.seccomp",
+        {
+            "defaultAction": "SCMP_ACT_ALLOW",
+            "syscalls": [
+                {"names": ["kill"], "action": "SCMP_ACT_ERRNO", "args": [{"index": 7, "value": 1, "op": "SCMP_CMP_EQ"}]}
+            ],
+        },
+        "index",
+    ),
     "hooks a list": ("hooks", [], "hooks"),
     "hook without a path": ("hooks", {"prestart": [{"args": ["x"]}]}, "path"),
     "hook path relative": ("hooks", {"createRuntime": [{"path": "bin/true"}]}, "path"),
     "annotations with a number": ("annotations", {"a": 1}, "annotations"),
     "hostname a number": ("hostname", 1, "hostname"),
 }
-NOT_JSON = {"empty": b"", "half": b'{"ociVersion": "1.0.2", "process": {', "list": b"[]", "null": b"null", "text": b'"x"',
-            "not utf-8": b'{"ociVersion": "\xff\xfe"}', "nul": b"\0" * 64, "two": b"{}{}", "deep": b"[" * 100000}
+NOT_JSON = {
+    "empty": b"",
+    "half": b'{"ociVersion": "1.0.2", "process": {',
+    "list": b"[]",
+    "null": b"null",
+    "text": b'"x"',
+    "not utf-8": b'{"ociVersion": "\xff\xfe"}',
+    "nul": b"\0" * 64,
+    "two": b"{}{}",
+    "deep": b"[" * 100000,
+}
 
 
 def assert_refused(runtime: Runtime, error: str, word: str) -> None:

@@ -30,7 +30,13 @@ def shared_directory(runtime: Runtime, name: str = "volume") -> Path:
 def test_default_mounts(runtime: Runtime) -> None:
     mounts = table(runtime, runtime.bundle())
     assert {path: mounts[path].type for path in ("/proc", "/dev", "/dev/pts", "/dev/shm", "/dev/mqueue", "/sys")} == {
-        "/proc": "proc", "/dev": "tmpfs", "/dev/pts": "devpts", "/dev/shm": "tmpfs", "/dev/mqueue": "mqueue", "/sys": "sysfs"}
+        "/proc": "proc",
+        "/dev": "tmpfs",
+        "/dev/pts": "devpts",
+        "/dev/shm": "tmpfs",
+        "/dev/mqueue": "mqueue",
+        "/sys": "sysfs",
+    }
     assert {"ro", "nosuid", "nodev", "noexec"} <= mounts["/sys"].options
     assert {"nosuid", "strictatime"} <= mounts["/dev"].options | {"strictatime"}
     assert "nosuid" in mounts["/dev"].options
@@ -104,10 +110,18 @@ def test_bind_keeps_the_options_of_its_source(runtime: Runtime) -> None:
     assert {"nosuid", "nodev", "noexec", "ro"} <= mounts["/ro"].options
 
 
-@pytest.mark.parametrize(("options", "seen"), [
-    (("nosuid",), "nosuid"), (("nodev",), "nodev"), (("noexec",), "noexec"), (("noatime",), "noatime"),
-    (("nodiratime",), "nodiratime"), (("ro", "nosuid", "nodev", "noexec"), "ro"), (("relatime",), "relatime"),
-])
+@pytest.mark.parametrize(
+    ("options", "seen"),
+    [
+        (("nosuid",), "nosuid"),
+        (("nodev",), "nodev"),
+        (("noexec",), "noexec"),
+        (("noatime",), "noatime"),
+        (("nodiratime",), "nodiratime"),
+        (("ro", "nosuid", "nodev", "noexec"), "ro"),
+        (("relatime",), "relatime"),
+    ],
+)
 def test_option_of_a_bind(runtime: Runtime, options: tuple[str, ...], seen: str) -> None:
     bundle = runtime.bundle()
     bundle.mounts.append(bind(shared_directory(runtime), "/volume", *options))
@@ -168,10 +182,18 @@ def test_recursive_attributes(runtime: Runtime, option: str) -> None:
     assert option[1:] in mounts["/volume"].options & mounts["/volume/sub"].options
 
 
-@pytest.mark.parametrize(("option", "shared", "master"), [
-    ("private", False, False), ("rprivate", False, False), ("slave", False, True), ("rslave", False, True),
-    ("shared", True, None), ("rshared", True, None), ("unbindable", False, False),
-])
+@pytest.mark.parametrize(
+    ("option", "shared", "master"),
+    [
+        ("private", False, False),
+        ("rprivate", False, False),
+        ("slave", False, True),
+        ("rslave", False, True),
+        ("shared", True, None),
+        ("rshared", True, None),
+        ("unbindable", False, False),
+    ],
+)
 def test_propagation_of_a_bind(runtime: Runtime, option: str, shared: bool, master: bool | None) -> None:
     volume = shared_directory(runtime)
     subprocess.run(["mount", "--bind", volume, volume], check=True)
@@ -360,7 +382,9 @@ def test_no_mounts_at_all(runtime: Runtime) -> None:
 
 
 def test_masked_file_and_directory(runtime: Runtime) -> None:
-    bundle = runtime.bundle().sh("cat /work/secret; ls -A /work/dir; echo x > /work/dir/y; stat -c '%t:%T' /work/secret")
+    bundle = runtime.bundle().sh(
+        "cat /work/secret; ls -A /work/dir; echo x > /work/dir/y; stat -c '%t:%T' /work/secret"
+    )
     (bundle.rootfs / "work/secret").write_text("secret")
     (bundle.rootfs / "work/dir").mkdir()
     (bundle.rootfs / "work/dir/file").touch()
@@ -381,7 +405,9 @@ def test_readonly_paths(runtime: Runtime) -> None:
 
 
 def test_default_masked_and_readonly_paths(runtime: Runtime) -> None:
-    bundle = runtime.bundle().sh("cat /proc/keys /proc/timer_list; ls /sys/firmware; echo 1 > /proc/sys/kernel/domainname")
+    bundle = runtime.bundle().sh(
+        "cat /proc/keys /proc/timer_list; ls /sys/firmware; echo 1 > /proc/sys/kernel/domainname"
+    )
     result = runtime.run(bundle)
     assert result.out == ""
     assert "Read-only file system" in result.err

@@ -82,7 +82,8 @@ def test_peers_talk_over_localhost(runtime: Runtime) -> None:
     server = peer(runtime, owner, "network").sh("echo hello > /tmp/f; exec httpd -f -p 127.0.0.1:8080 -h /tmp")
     runtime.start(server)
     client = peer(runtime, owner, "network").sh(
-        "for i in $(seq 100); do wget -q -O - http://127.0.0.1:8080/f 2>/dev/null && exit; usleep 20000; done; exit 1")
+        "for i in $(seq 100); do wget -q -O - http://127.0.0.1:8080/f 2>/dev/null && exit; usleep 20000; done; exit 1"
+    )
     assert runtime.output(client) == "hello\n"
 
 

@@ -12,7 +12,8 @@ from harness import host, inspection
 from harness.runtime import Runtime
 
 needs_sys_resource = pytest.mark.skipif(
-    not host.has_capability(host.CAP_SYS_RESOURCE), reason="the host's bounding set lacks CAP_SYS_RESOURCE")
+    not host.has_capability(host.CAP_SYS_RESOURCE), reason="the host's bounding set lacks CAP_SYS_RESOURCE"
+)
 
 
 def status_of(runtime: Runtime, **process: Any) -> dict[str, str]:
@@ -139,14 +140,17 @@ def test_home_without_passwd(runtime: Runtime) -> None:
     assert runtime.output(bundle).strip() in ("/", "/root")
 
 
-@pytest.mark.parametrize(("kind", "line", "value"), [
-    ("RLIMIT_NOFILE", "Max open files", 512),
-    ("RLIMIT_CORE", "Max core file size", 0),
-    ("RLIMIT_AS", "Max address space", 1 << 30),
-    ("RLIMIT_NPROC", "Max processes", 1000),
-    ("RLIMIT_FSIZE", "Max file size", 1 << 20),
-    ("RLIMIT_STACK", "Max stack size", 1 << 22),
-])
+@pytest.mark.parametrize(
+    ("kind", "line", "value"),
+    [
+        ("RLIMIT_NOFILE", "Max open files", 512),
+        ("RLIMIT_CORE", "Max core file size", 0),
+        ("RLIMIT_AS", "Max address space", 1 << 30),
+        ("RLIMIT_NPROC", "Max processes", 1000),
+        ("RLIMIT_FSIZE", "Max file size", 1 << 20),
+        ("RLIMIT_STACK", "Max stack size", 1 << 22),
+    ],
+)
 def test_rlimit(runtime: Runtime, kind: str, line: str, value: int) -> None:
     bundle = runtime.bundle().args("/bin/cat", "/proc/self/limits")
     bundle.process["rlimits"] = [{"type": kind, "soft": value // 2, "hard": value}]

@@ -65,22 +65,27 @@ def test_group_is_final_when_create_returns(runtime: Runtime) -> None:
     assert int((group(container, "pids") / "pids.current").read_text()) == 1
 
 
-@pytest.mark.parametrize(("controller", "resource", "value", "file", "expected"), [
-    ("memory", "memory", {"limit": 64 << 20}, "memory.limit_in_bytes", str(64 << 20)),
-    ("memory", "memory", {"reservation": 32 << 20}, "memory.soft_limit_in_bytes", str(32 << 20)),
-    ("memory", "memory", {"limit": 64 << 20, "swap": 128 << 20}, "memory.memsw.limit_in_bytes", str(128 << 20)),
-    ("memory", "memory", {"swappiness": 30}, "memory.swappiness", "30"),
-    ("memory", "memory", {"limit": -1}, "memory.limit_in_bytes", "9223372036854771712"),
-    ("cpu", "cpu", {"shares": 512}, "cpu.shares", "512"),
-    ("cpu", "cpu", {"quota": 50000, "period": 200000}, "cpu.cfs_quota_us", "50000"),
-    ("cpu", "cpu", {"quota": 50000, "period": 200000}, "cpu.cfs_period_us", "200000"),
-    ("cpu", "cpu", {"quota": -1}, "cpu.cfs_quota_us", "-1"),
-    ("cpuset", "cpu", {"cpus": "0"}, "cpuset.cpus", "0"),
-    ("cpuset", "cpu", {"mems": "0"}, "cpuset.mems", "0"),
-    ("pids", "pids", {"limit": 77}, "pids.max", "77"),
-    ("pids", "pids", {"limit": -1}, "pids.max", "max"),
-])
-def test_limit(runtime: Runtime, controller: str, resource: str, value: dict[str, Any], file: str, expected: str) -> None:
+@pytest.mark.parametrize(
+    ("controller", "resource", "value", "file", "expected"),
+    [
+        ("memory", "memory", {"limit": 64 << 20}, "memory.limit_in_bytes", str(64 << 20)),
+        ("memory", "memory", {"reservation": 32 << 20}, "memory.soft_limit_in_bytes", str(32 << 20)),
+        ("memory", "memory", {"limit": 64 << 20, "swap": 128 << 20}, "memory.memsw.limit_in_bytes", str(128 << 20)),
+        ("memory", "memory", {"swappiness": 30}, "memory.swappiness", "30"),
+        ("memory", "memory", {"limit": -1}, "memory.limit_in_bytes", "9223372036854771712"),
+        ("cpu", "cpu", {"shares": 512}, "cpu.shares", "512"),
+        ("cpu", "cpu", {"quota": 50000, "period": 200000}, "cpu.cfs_quota_us", "50000"),
+        ("cpu", "cpu", {"quota": 50000, "period": 200000}, "cpu.cfs_period_us", "200000"),
+        ("cpu", "cpu", {"quota": -1}, "cpu.cfs_quota_us", "-1"),
+        ("cpuset", "cpu", {"cpus": "0"}, "cpuset.cpus", "0"),
+        ("cpuset", "cpu", {"mems": "0"}, "cpuset.mems", "0"),
+        ("pids", "pids", {"limit": 77}, "pids.max", "77"),
+        ("pids", "pids", {"limit": -1}, "pids.max", "max"),
+    ],
+)
+def test_limit(
+    runtime: Runtime, controller: str, resource: str, value: dict[str, Any], file: str, expected: str
+) -> None:
     parent = host.CGROUP_ROOT / controller
     if file.startswith("memory.memsw") and not (parent / file).exists():
         pytest.skip("the host's kernel does not account swap in cgroup v1")

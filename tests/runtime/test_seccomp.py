@@ -53,17 +53,24 @@ def test_user_without_no_new_privileges(runtime: Runtime) -> None:
 
 
 def test_no_profile(runtime: Runtime) -> None:
-    assert inspection.parse_status(runtime.output(runtime.bundle().args("/bin/cat", "/proc/self/status")))["Seccomp"] == "0"
+    assert (
+        inspection.parse_status(runtime.output(runtime.bundle().args("/bin/cat", "/proc/self/status")))["Seccomp"]
+        == "0"
+    )
 
 
 def test_errno_by_default(runtime: Runtime) -> None:
-    bundle = with_profile(runtime, "mkdir /work/x", profile("SCMP_ACT_ALLOW", rule("SCMP_ACT_ERRNO", "mkdir", "mkdirat")))
+    bundle = with_profile(
+        runtime, "mkdir /work/x", profile("SCMP_ACT_ALLOW", rule("SCMP_ACT_ERRNO", "mkdir", "mkdirat"))
+    )
     assert "Operation not permitted" in runtime.run(bundle).err
 
 
 def test_errno_of_a_rule(runtime: Runtime) -> None:
     forbidden = rule("SCMP_ACT_ERRNO", "mkdir", "mkdirat", errnoRet=errno.ENOSPC)
-    assert "No space left" in runtime.run(with_profile(runtime, "mkdir /work/x", profile("SCMP_ACT_ALLOW", forbidden))).err
+    assert (
+        "No space left" in runtime.run(with_profile(runtime, "mkdir /work/x", profile("SCMP_ACT_ALLOW", forbidden))).err
+    )
 
 
 def test_default_errno(runtime: Runtime) -> None:
@@ -82,17 +89,23 @@ rt_sigprocmask umask getpid fcntl ioctl prctl""".split()
 
 @pytest.mark.parametrize("action", ["SCMP_ACT_KILL", "SCMP_ACT_KILL_THREAD", "SCMP_ACT_KILL_PROCESS"])
 def test_kill(runtime: Runtime, action: str) -> None:
-    bundle = with_profile(runtime, "mkdir /work/x; echo $?", profile("SCMP_ACT_ALLOW", rule(action, "mkdir", "mkdirat")))
+    bundle = with_profile(
+        runtime, "mkdir /work/x; echo $?", profile("SCMP_ACT_ALLOW", rule(action, "mkdir", "mkdirat"))
+    )
     assert runtime.output(bundle) == f"{128 + signal.SIGSYS}\n"
 
 
 def test_trap(runtime: Runtime) -> None:
-    bundle = with_profile(runtime, "mkdir /work/x; echo $?", profile("SCMP_ACT_ALLOW", rule("SCMP_ACT_TRAP", "mkdir", "mkdirat")))
+    bundle = with_profile(
+        runtime, "mkdir /work/x; echo $?", profile("SCMP_ACT_ALLOW", rule("SCMP_ACT_TRAP", "mkdir", "mkdirat"))
+    )
     assert runtime.output(bundle) == f"{128 + signal.SIGSYS}\n"
 
 
 def test_log_allows(runtime: Runtime) -> None:
-    bundle = with_profile(runtime, "mkdir /work/x && echo ok", profile("SCMP_ACT_ALLOW", rule("SCMP_ACT_LOG", "mkdir", "mkdirat")))
+    bundle = with_profile(
+        runtime, "mkdir /work/x && echo ok", profile("SCMP_ACT_ALLOW", rule("SCMP_ACT_LOG", "mkdir", "mkdirat"))
+    )
     assert runtime.output(bundle) == "ok\n"
 
 
@@ -104,11 +117,18 @@ def test_one_argument(runtime: Runtime) -> None:
     assert runtime.output(bundle).split() == ["1", "0"]
 
 
-@pytest.mark.parametrize(("op", "value", "more", "refused"), [
-    ("SCMP_CMP_NE", 15, {}, {9, 1}), ("SCMP_CMP_LT", 9, {}, {1}), ("SCMP_CMP_LE", 9, {}, {1, 9}),
-    ("SCMP_CMP_GT", 9, {}, {15}), ("SCMP_CMP_GE", 9, {}, {9, 15}), ("SCMP_CMP_EQ", 9, {}, {9}),
-    ("SCMP_CMP_MASKED_EQ", 8, {"valueTwo": 8}, {9, 15}),
-])
+@pytest.mark.parametrize(
+    ("op", "value", "more", "refused"),
+    [
+        ("SCMP_CMP_NE", 15, {}, {9, 1}),
+        ("SCMP_CMP_LT", 9, {}, {1}),
+        ("SCMP_CMP_LE", 9, {}, {1, 9}),
+        ("SCMP_CMP_GT", 9, {}, {15}),
+        ("SCMP_CMP_GE", 9, {}, {9, 15}),
+        ("SCMP_CMP_EQ", 9, {}, {9}),
+        ("SCMP_CMP_MASKED_EQ", 8, {"valueTwo": 8}, {9, 15}),
+    ],
+)
 def test_comparison(runtime: Runtime, op: str, value: int, more: dict[str, int], refused: set[int]) -> None:
     arguments = [{"index": 1, "value": value, "op": op, **more}]
     seccomp = profile("SCMP_ACT_ALLOW", rule("SCMP_ACT_ERRNO", "kill", args=arguments, errnoRet=errno.EXDEV))
@@ -125,7 +145,9 @@ def test_arguments_of_a_rule_are_anded(runtime: Runtime) -> None:
 
 
 def test_same_call_in_two_rules_is_ored(runtime: Runtime) -> None:
-    rules = [rule("SCMP_ACT_ERRNO", "kill", args=[{"index": 1, "value": value, "op": "SCMP_CMP_EQ"}]) for value in (9, 15)]
+    rules = [
+        rule("SCMP_ACT_ERRNO", "kill", args=[{"index": 1, "value": value, "op": "SCMP_CMP_EQ"}]) for value in (9, 15)
+    ]
     script = "sleep 50 & for s in 9 15 18; do kill -$s $!; echo $?; done"
     assert runtime.output(with_profile(runtime, script, profile("SCMP_ACT_ALLOW", *rules))).split() == ["1", "1", "0"]
 
@@ -192,6 +214,10 @@ def test_profile_of_moby_size(runtime: Runtime) -> None:
 
 
 def _syscall_lines() -> list[str]:
-    text = subprocess.run(["gcc", "-E", "-dM", "-include", "sys/syscall.h", "-xc", "/dev/null"],
-                          capture_output=True, text=True, check=True).stdout
+    text = subprocess.run(
+        ["gcc", "-E", "-dM", "-include", "sys/syscall.h", "-xc", "/dev/null"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
     return [line for line in text.splitlines() if line.startswith("#define __NR_")]

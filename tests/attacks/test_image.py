@@ -50,7 +50,9 @@ def without_dev(bundle: Bundle) -> Bundle:
     return bundle
 
 
-@pytest.mark.parametrize("destination", ["/proc", "/proc/self/attr", "/proc/sys", "/proc/1", "/pl/sys", "/work/../proc/self"])
+@pytest.mark.parametrize(
+    "destination", ["/proc", "/proc/self/attr", "/proc/sys", "/proc/1", "/pl/sys", "/work/../proc/self"]
+)
 def test_mount_over_proc(runtime: Runtime, destination: str) -> None:
     """CVE-2019-16884, 2019-19921, 2023-27561: labels and sysctls would be written to the image's files."""
     bundle = runtime.bundle().args("/bin/true")
@@ -136,7 +138,21 @@ def test_links_in_dev(runtime: Runtime, outside: Path) -> None:
     """Each node and link that the runtime makes in /dev is a symlink to the host already."""
     before = snapshot(outside)
     bundle = without_dev(runtime.bundle().args("/bin/true"))
-    for name in ("null", "zero", "full", "random", "urandom", "tty", "ptmx", "fd", "stdin", "stdout", "stderr", "core", "console"):
+    for name in (
+        "null",
+        "zero",
+        "full",
+        "random",
+        "urandom",
+        "tty",
+        "ptmx",
+        "fd",
+        "stdin",
+        "stdout",
+        "stderr",
+        "core",
+        "console",
+    ):
         (bundle.rootfs / "dev" / name).symlink_to(outside / "file")
     run_hostile(runtime, bundle)
     assert snapshot(outside) == before
@@ -206,13 +222,20 @@ def test_exchange_race_on_a_shared_volume(runtime: Runtime, outside: Path) -> No
     (volume / "dir").mkdir(parents=True)
     (volume / "link").symlink_to(outside)
     before = snapshot(outside)
-    swapper = runtime.bundle().sh("cd /volume; while :; do mv -T dir x; mv -T link dir; mv -T dir link; mv -T x dir; done")
+    swapper = runtime.bundle().sh(
+        "cd /volume; while :; do mv -T dir x; mv -T link dir; mv -T dir link; mv -T x dir; done"
+    )
     swapper.mounts.append(bind(volume, "/volume"))
     runtime.start(swapper)
     for _ in range(15):
         bundle = runtime.bundle().args("/bin/true")
-        bundle.mounts.extend([bind(volume, "/volume"), mount("/volume/dir", "tmpfs", "tmpfs"),
-                              mount("/volume/dir/made", "tmpfs", "tmpfs")])
+        bundle.mounts.extend(
+            [
+                bind(volume, "/volume"),
+                mount("/volume/dir", "tmpfs", "tmpfs"),
+                mount("/volume/dir/made", "tmpfs", "tmpfs"),
+            ]
+        )
         run_hostile(runtime, bundle)
     assert snapshot(outside) == before
 

@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where runc 1.1.5, as Debian 12 ships it, does otherwise than the tests say."""
+
+from __future__ import annotations
+
+from harness.difference import Difference
+
+RUNC = (
+    Difference(
+        "runc",
+        "two creates of one ID at once can both win, or both fail",
+        "runtime/test_concurrency.py::test_concurrent_creates_of_one_id",
+        "runtime/test_concurrency.py::test_concurrent_creates_of_one_id_and_one_bundle",
+        race=True,
+    ),
+    Difference(
+        "runc",
+        "several starts or deletes at once are not ordered by a lock",
+        "runtime/test_concurrency.py::test_concurrent_starts",
+        "runtime/test_concurrency.py::test_concurrent_deletes",
+        "runtime/test_concurrency.py::test_list_while_containers_come_and_go",
+        race=True,
+    ),
+    Difference(
+        "runc",
+        "a create that is killed leaves control groups that delete does not know of",
+        "runtime/test_crash.py::test_killed",
+        "runtime/test_crash.py::test_killed_create_leaves_an_id_that_can_be_used_again",
+        "runtime/test_exec.py::test_terminal_with_socket",
+        race=True,
+    ),
+    Difference(
+        "runc",
+        "the state root is 0711",
+        "runtime/test_contracts.py::test_state_root_is_private",
+    ),
+    Difference(
+        "runc",
+        "descriptors that are closed at the call are taken by Go's own pipes, which reach the container",
+        "runtime/test_contracts.py::test_standard_streams_that_are_closed_are_dev_null",
+    ),
+    Difference(
+        "runc",
+        "list and delete --force need a whole state file",
+        "runtime/test_corruption.py::test_damaged_state",
+    ),
+    Difference(
+        "runc",
+        "a hole in the preserved descriptors is filled by one of Go's own",
+        "runtime/test_descriptors.py::test_hole_in_preserved_descriptors",
+        "runtime/test_descriptors.py::test_preserve_more_than_there_are",
+    ),
+    Difference(
+        "runc",
+        "a negative count of preserved descriptors is taken as none",
+        "runtime/test_descriptors.py::test_preserve_nonsense[-1]",
+    ),
+    Difference(
+        "runc",
+        "ids are parsed into 32 bits, so that 2^32 is 0; a sign is allowed, an empty user is root",
+        "runtime/test_exec.py::test_user_malformed[4294967296]",
+        "attacks/test_identity.py::test_user_malformed[4294967296]",
+        "attacks/test_identity.py::test_user_malformed[+1]",
+        "attacks/test_identity.py::test_user_malformed[]",
+    ),
+    Difference(
+        "runc",
+        "ids from 2^31 on are refused",
+        "attacks/test_identity.py::test_numeric_user_is_literal[4294967294]",
+    ),
+    Difference(
+        "runc",
+        "1.1 ignores the umask of exec's process document",
+        "runtime/test_exec.py::test_process_document_umask",
+    ),
+    Difference(
+        "runc",
+        "start and a detached exec do not wait for the outcome of the program's execve",
+        "runtime/test_exec.py::test_failed_detached_writes_no_pid_file[/work/script]",
+        "runtime/test_process.py::test_script_with_a_missing_interpreter",
+        "runtime/test_process.py::test_file_that_is_no_program",
+        "runtime/test_hooks.py::test_failure_at_start",
+    ),
+    Difference(
+        "runc",
+        "1.1 runs poststart hooks at create, before the program starts, and takes their failure for create's",
+        "runtime/test_hooks.py::test_order",
+        "runtime/test_hooks.py::test_state_on_stdin[poststart-running]",
+        "runtime/test_hooks.py::test_failure_of_poststart",
+    ),
+    Difference(
+        "runc",
+        "a failed poststop hook keeps the later ones from running",
+        "runtime/test_hooks.py::test_failure_of_poststop_is_only_a_warning",
+    ),
+    Difference(
+        "runc",
+        "a hook's time limit ends the hook, not its children, and their hold on its output lasts on",
+        "runtime/test_hooks.py::test_timeout",
+    ),
+    Difference(
+        "runc",
+        "an empty signal name is the default one",
+        "runtime/test_kill.py::test_signal_unknown[]",
+    ),
+    Difference(
+        "runc",
+        "has no schema: what Go's types do not refuse is ignored, or fails later without the property's name",
+        "runtime/test_malformed.py::test_config[version missing]",
+        "runtime/test_malformed.py::test_config[version nonsense]",
+        "runtime/test_malformed.py::test_config[version of the future]",
+        "runtime/test_malformed.py::test_config[args with a NUL]",
+        "runtime/test_malformed.py::test_config[root path empty]",
+        "runtime/test_malformed.py::test_config[mount without a destination]",
+        "runtime/test_malformed.py::test_config[namespace type missing]",
+        "runtime/test_malformed.py::test_config[namespace path relative]",
+        "runtime/test_malformed.py::test_config[mount namespace missing]",
+        "runtime/test_malformed.py::test_config[device rule without allow]",
+        "runtime/test_malformed.py::test_config[device rule of an unknown access]",
+        "runtime/test_malformed.py::test_config[device path relative]",
+        "runtime/test_malformed.py::test_config[masked paths relative]",
+        "runtime/test_malformed.py::test_config[sysctl a number]",
+        "runtime/test_malformed.py::test_config[seccomp without a default]",
+        "runtime/test_malformed.py::test_config[seccomp argument seven]",
+        "runtime/test_malformed.py::test_config[hook without a path]",
+        "runtime/test_malformed.py::test_config[hook path relative]",
+        "runtime/test_malformed.py::test_not_json[null]",
+    ),
+    Difference(
+        "runc",
+        "opens config.json without care: a FIFO holds it for ever",
+        "runtime/test_malformed.py::test_config_is_a_fifo",
+    ),
+    Difference(
+        "runc",
+        "1.1 drops the flags of a bind's source that the config does not name",
+        "runtime/test_mounts.py::test_bind_keeps_the_options_of_its_source",
+    ),
+    Difference(
+        "runc",
+        "applies rootfsPropagation to the whole mount namespace before the root is bound",
+        "runtime/test_mounts.py::test_rootfs_propagation[unbindable]",
+        "runtime/test_mounts.py::test_rootfs_propagation_shared",
+    ),
+    Difference(
+        "runc",
+        "the error does not name the file system type",
+        "runtime/test_mounts.py::test_unknown_file_system",
+    ),
+    Difference(
+        "runc",
+        "ignores mappings without a user namespace",
+        "runtime/test_namespaces.py::test_mappings_without_user_namespace",
+    ),
+    Difference(
+        "runc",
+        "1.1 knows no time namespaces",
+        "runtime/test_namespaces.py::test_time_namespace",
+        "runtime/test_namespaces.py::test_time_offsets_without_time_namespace",
+    ),
+    Difference(
+        "runc",
+        "1.1 knows no domainname",
+        "runtime/test_namespaces.py::test_hostname_and_domainname",
+    ),
+    Difference(
+        "runc",
+        "takes the last of two limits of one type",
+        "runtime/test_process.py::test_rlimit_twice",
+    ),
+    Difference(
+        "runc",
+        "its text has Go's wording",
+        "runtime/test_process.py::test_program_text_is_exact",
+    ),
+    Difference(
+        "runc",
+        "1.1 knows no personality",
+        "runtime/test_process.py::test_personality",
+    ),
+    Difference(
+        "runc",
+        "its own init makes calls after the filter is loaded, such as close",
+        "runtime/test_seccomp.py::test_default_errno",
+        "runtime/test_seccomp.py::test_minimal_profile",
+    ),
+    Difference(
+        "runc",
+        "Go clones from any of its threads, so that the runtime's process has no child in the trace",
+        "runtime/test_trace.py",
+    ),
+    Difference(
+        "runc",
+        "an error repeats the whole path",
+        "attacks/test_escape.py::test_namespace_path_of_70_kilobytes",
+    ),
+    Difference(
+        "runc",
+        "reads passwd and group without care: a FIFO or device holds it for ever, a long line has no file name",
+        "attacks/test_identity.py::test_hostile_user_database[fifo-passwd]",
+        "attacks/test_identity.py::test_hostile_user_database[fifo-group]",
+        "attacks/test_identity.py::test_hostile_user_database[zero-passwd]",
+        "attacks/test_identity.py::test_hostile_user_database[zero-group]",
+        "attacks/test_identity.py::test_hostile_user_database[large-passwd]",
+    ),
+    Difference(
+        "runc",
+        "any file system but a bind may be mounted below /proc",
+        "attacks/test_image.py::test_tmpfs_over_proc",
+    ),
+    Difference(
+        "runc",
+        "CVE-2026-41579: makes links in the directory that the image's /dev leads to",
+        "attacks/test_image.py::test_directory_that_is_a_link[dev]",
+    ),
+    Difference(
+        "runc",
+        "CVE-2025-31133: binds what the image's /dev/null leads to, and may hang",
+        "attacks/test_image.py::test_null_that_is_a_link[image]",
+    ),
+)
