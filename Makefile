@@ -31,7 +31,7 @@ INIT_SOURCES := $(wildcard csrc/init/*.c)
 STRICT := -std=gnu11 -D_GNU_SOURCE -O2 -Wall -Wextra -Werror
 
 .PHONY: FORCE built all help deps deps-test venv bundles demo test check check-ruff check-mypy check-c check-aarch64 check-format \
-	format sanitize install uninstall clean
+	format sanitize install uninstall clean bench bench-docs bench-instructions
 
 all: $(B)/.built bundles ## build everything; the runtime is build/pyoci
 
@@ -174,6 +174,31 @@ $(B)/sanitize/%: tests/c/%.c $(wildcard csrc/*/*.c csrc/*/*.h csrc/*.h)
 	@mkdir -p $(@D)
 	@$(CC) $(STRICT) -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -Icsrc -Icsrc/init -Icsrc/native \
 		$< -o $@
+
+# --- benchmarks -----------------------------------------------------------------------------------------------------
+
+BENCH := PYTHONPATH=tests $(RUN) -m bench
+PLOTTING := matplotlib==3.11.2
+BENCHED := $(B)/bench/floor $(B)/bench/peak
+
+bench: $(B)/.built bundles $(BENCHED) ## measure pyoci, runc, crun and the kernel's floor (as root; ARGS=--smoke, --help)
+	@$(BENCH) run $(ARGS)
+
+bench-docs: $(B)/bench/venv/.stamp ## write docs/benchmarks.md and its plots from the last make bench
+	@PYTHONPATH=tests $(B)/bench/venv/bin/python -m bench docs $(ARGS)
+
+bench-instructions: $(B)/.built bundles $(BENCHED) ## count instructions anew (as root, by valgrind)
+	@$(BENCH) instructions
+
+$(B)/bench/%: tests/bench/%.c
+	@mkdir -p $(@D)
+	@musl-gcc $(STRICT) -static -s -idirafter /usr/include -idirafter /usr/include/$$($(CC) -print-multiarch) $< -o $@
+
+$(B)/bench/venv/.stamp:
+	@mkdir -p $(@D)
+	@$(PYTHON) -m venv $(@D)
+	@$(@D)/bin/python -m pip --quiet --disable-pip-version-check --no-input install $(PLOTTING)
+	@touch $@
 
 clean: ## remove all that was built
 	rm -rf $(B)

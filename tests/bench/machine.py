@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A place to measure in that leaves nothing on the machine, and what the machine is."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import time
+from pathlib import Path
+
+from harness import host
+
+CACHE = Path("/run/pyoci-cache")
+
+
+def enter() -> None:
+    """Mounts of our own: crun's hugetlb hierarchy, and an empty tmpfs over pyoci's cache. The runtimes share it.
+
+    This process also becomes the parent of the containers whose runtime has ended, as conmon is.
+    """
+    host.become_subreaper()
+    host.enter_private_mounts()
+    host.give_crun_hugetlb()
+    existed = CACHE.exists()
+    CACHE.mkdir(mode=0o700, exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=700", "bench", CACHE], check=True)
+    if not existed:  # the mount point itself: on the machine's own /run, so it goes at the end
+        _MADE.append(CACHE)
+
+
+_MADE: list[Path] = []
+
+
+def leave() -> None:
+    """Takes back what `enter` made outside the mount namespace."""
+    subprocess.run(["umount", CACHE], check=True)
+    for path in _MADE:
+        path.rmdir()
+
+
+def _first_line(argv: list[str]) -> str:
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=30)
+    return done.stdout.splitlines()[0] if done.stdout else ""
+
+
+def facts(commands: dict[str, str], rounds: int) -> dict[str, str | int]:
+    """What a reader of the figures must know."""
+    cpu = [
+        line.partition(":")[2].strip()
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if line.startswith("model name")
+    ]
+    made: dict[str, str | int] = {
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "kernel": platform.release(),
+        "cpu": cpu[0] if cpu else platform.machine(),
+        "cores": os.cpu_count() or 0,
+        "cgroups": "v2" if host.unified() else "v1",
+        "rounds": rounds,
+        "load before": f"{os.getloadavg()[0]:.2f}",
+    }
+    for name, command in commands.items():
+        made[name] = _first_line([command, "--version"])
+    launcher = subprocess.run([commands["pyoci"], "--version"], capture_output=True, text=True, check=False).stdout
+    made["pyoci"] = ", ".join(
+        line for line in launcher.splitlines() if line.startswith(("pyoci", "commit", "launcher"))
+    )
+    return made
