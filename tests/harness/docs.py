@@ -3,11 +3,11 @@
 
 What a block is tells its language:
 
-- ``console``: a line that begins with ``$ `` is a command (a ``\\`` at its end goes on in the next line), what follows is
-  what it prints. A line ``...`` stands for any lines. A command must end with 0, unless an error of pyoci is shown.
+- ``console``: a line that begins with ``$ `` is a command (after a ``\\`` at its end it goes on in the next line), what
+  follows is what it prints. A line ``...`` stands for any lines. A command must end with 0, unless it shows an error.
 - ``sh``: a script that must end with 0.
-- ``json``, ``toml``, ``yaml``: parsed; after ``<!-- file: NAME -->`` also written to that file for the commands that follow.
-- ``text``: shows something; holds no command.
+- ``json``, ``toml``, ``yaml``: parsed; after ``<!-- file: NAME -->`` also written to that file, for the commands below.
+- ``text``, ``python`` or nothing: shows something; holds no command.
 
 After ``<!-- not run: REASON -->`` a block is not run. Blocks of a document share a shell, in a directory of its own.
 """
@@ -19,7 +19,7 @@ import subprocess
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-LANGUAGES = ("console", "sh", "json", "toml", "yaml", "text")
+LANGUAGES = ("console", "sh", "json", "toml", "yaml", "text", "python", "")
 MARK = re.compile(r"<!-- (not run|file): *(.*?) *-->")
 
 
@@ -130,7 +130,9 @@ def run(items: list[Command | Block], directory: Path, environment: dict[str, st
         script.append(f"{{\n{item.text}}} >{directory}/out.{count} 2>&1; echo $? >{directory}/code.{count}")
         count += 1
     (directory / "script").write_text("\n".join(script) + "\n", encoding="utf-8")
-    subprocess.run(["/bin/bash", "script"], cwd=directory, env=environment, stdin=subprocess.DEVNULL, timeout=timeout, check=False)
+    subprocess.run(
+        ["/bin/bash", "script"], cwd=directory, env=environment, stdin=subprocess.DEVNULL, timeout=timeout, check=False
+    )
     return [
         Ran(int((directory / f"code.{number}").read_text()), (directory / f"out.{number}").read_text(errors="replace"))
         for number in range(count)

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writes docs/cli.md, from what the command says of itself: build/venv/bin/python docs/cli.py > docs/cli.md."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+COMMAND = Path(__file__).resolve().parents[1] / "build/pyoci"
+BEGIN = """# The command line
+
+<!-- made by docs/cli.py; a test compares -->
+
+The flags that engines give to runc and crun for these verbs are taken, with one dash or two in front of a long name,
+and with a space or `=` before a value. Flags that have no effect here say "accepted".
+
+The exit status is 0, or 1 after one line on stderr. `run` and `exec` in the foreground give the process's own, or 128
+and the number of the signal that ended it. With `--log FILE` the line goes to that file too.
+"""
+ENDING = """
+## Verbs that are refused
+
+checkpoint, restore, pause, resume, ps, update, events and mounts are not built yet, and say so.
+"""
+
+
+def help_of(*words: str) -> str:
+    """What ``pyoci WORDS --help`` prints."""
+    return subprocess.run([COMMAND, *words, "--help"], capture_output=True, text=True, check=True, timeout=30).stdout
+
+
+def names(text: str) -> list[str]:
+    """The words that begin the indented lines of a help text, before the first flag."""
+    return [found[1] for line in text.splitlines() if (found := re.match(r"  ([a-z]+) +\S", line))]
+
+
+def page() -> str:
+    """The whole document."""
+    whole = help_of()
+    parts = [BEGIN, section("pyoci", whole)]
+    for verb in names(whole):
+        text = help_of(verb)
+        parts.append(section(f"pyoci {verb}", text))
+        if verb == "pod":
+            parts += [section(f"pyoci pod {command}", help_of("pod", command)) for command in names(text)]
+    return "".join([*parts, ENDING])
+
+
+def section(title: str, text: str) -> str:
+    """A heading, and a help text as it is printed."""
+    return f"\n## {title}\n\n```text\n{text.rstrip()}\n```\n"
+
+
+if __name__ == "__main__":
+    print(page(), end="")
