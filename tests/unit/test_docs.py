@@ -27,7 +27,11 @@ from pyoci.spec import supported  # noqa: E402
 
 NOT_YET = {"pods.md": "its first block has commands, words about them in the same line, and one that waits for ever"}
 DOCUMENTS = [
-    pytest.param(path, marks=pytest.mark.xfail(reason=NOT_YET[path.name], strict=True) if path.name in NOT_YET else ())
+    pytest.param(
+        path,
+        id=path.name,
+        marks=pytest.mark.xfail(reason=NOT_YET[path.name], strict=True) if path.name in NOT_YET else (),
+    )
     for path in docs.documents()
 ]
 PLAIN = [*docs.documents(), REPOSITORY / "CHANGELOG.md"]
@@ -150,3 +154,73 @@ def test_changelog() -> None:
 def test_readme_is_read_in_five_minutes() -> None:
     words = re.sub(r"```.*?```", "", (REPOSITORY / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL).split()
     assert len(words) < 1500
+
+
+SHOWN = ["NAME  PID", "...", "one   pid 12", "end"]
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        "NAME    PID\nx\ny\none  pid 7\nend\n",
+        "NAME PID\none pid 12\nend",
+        "NAME  PID\nx\none  pid 1\nend\nmore",
+        "",
+        "NAME  PID\nx\n",
+    ],
+)
+def test_differences_are_seen(output: str) -> None:
+    """Only the first is what SHOWN shows: widths and PIDs may differ, `...` is at least one line, no line is missing."""
+    assert bool(docs.differs(SHOWN, output)) == (not output.startswith("NAME    PID"))
+
+
+def test_blocks_are_read(tmp_path: Path) -> None:
+    text = """
+```console
+$ one \\
+  more
+shown
+$ two
+pyoci: an error
+```
+
+<!-- not run: it needs a moon -->
+
+```sh
+fly
+```
+
+<!-- file: a.json -->
+```json
+{}
+```
+
+```
+plain
+```
+"""
+    path = tmp_path / "a.md"
+    path.write_text(text, encoding="utf-8")
+    found = docs.blocks(path)
+    assert [(block.language, block.mark, block.about, block.runs) for block in found] == [
+        ("console", "", "", True),
+        ("sh", "not run", "it needs a moon", False),
+        ("json", "file", "a.json", False),
+        ("", "", "", False),
+    ]
+    assert [(one.text, one.shown, one.may_fail) for one in docs.commands(found[0])] == [
+        ("one \\\n  more\n", ["shown"], False),
+        ("two\n", ["pyoci: an error"], True),
+    ]
+
+
+def test_commands_share_a_shell(tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    given = [docs.Command(text, []) for text in ("X=1; cd /\n", "echo $X; pwd; echo e >&2\n", "false\n")]
+    ran = docs.run([*given], tmp_path, {"PATH": "/bin:/usr/bin"}, 10)
+    assert [(one.code, one.output) for one in ran] == [(0, ""), (0, "1\n/\ne\n"), (1, "")]
+
+
+def test_a_shell_that_ends_is_seen(tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    assert docs.run([docs.Command("exit 0\n", []), docs.Command("true\n", [])], tmp_path, {}, 10) == []
