@@ -170,7 +170,7 @@ SHOWN = ["NAME  PID", "...", "one   pid 12", "end"]
     ],
 )
 def test_differences_are_seen(output: str) -> None:
-    """Only the first is what SHOWN shows: widths and PIDs may differ, `...` is at least one line, no line is missing."""
+    """Only the first is what SHOWN shows: widths and PIDs may differ, `...` is a line or more, no line is missing."""
     assert bool(docs.differs(SHOWN, output)) == (not output.startswith("NAME    PID"))
 
 
