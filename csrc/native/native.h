@@ -19,6 +19,8 @@ struct spawn {
     int32_t cgroup; /* directory in cgroup v2, or -1 */
     int32_t init;   /* pyoci-init, as made by init_memfd */
     int32_t plan;   /* the number (in the child) of the plan's descriptor: init's argument */
+    uint32_t task_count;
+    const int *tasks; /* the files "tasks" of the cgroups of v1 to be in, open for writing */
     uint32_t count;
     const int *fds; /* fds[n] becomes descriptor n of the child; -1 leaves a hole */
     int32_t sync;   /* the child's number of the sync socket: it says there if execveat fails */

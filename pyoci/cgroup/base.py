@@ -57,6 +57,12 @@ class Cgroup:
         """
         return -1
 
+    def entries(self) -> list[int]:
+        """New descriptors, owned by the caller, to which a process of one thread writes "0" to move itself in (v1);
+        none where descriptor() serves, and where there is no group. Raises CgroupError.
+        """
+        return []
+
     def pids(self) -> list[int]:
         """The processes in the group and below it."""
         raise NotImplementedError

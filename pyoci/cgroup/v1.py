@@ -58,6 +58,19 @@ class V1(base.Cgroup):
             except OSError as error:
                 raise files.failed(path, error, str(pid)) from None
 
+    def entries(self) -> list[int]:
+        """See Cgroup.entries."""
+        opened: list[int] = []
+        for directory in self._directories():
+            path = f"{directory}/tasks"
+            try:
+                opened.append(os.open(path, os.O_WRONLY | os.O_CLOEXEC))
+            except OSError as error:
+                for descriptor in opened:
+                    os.close(descriptor)
+                raise files.failed(path, error) from None
+        return opened
+
     def pids(self) -> list[int]:
         """See Cgroup.pids."""
         return files.processes(self._main())

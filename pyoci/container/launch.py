@@ -89,16 +89,15 @@ class Launch:
         fds = [*stdio, *preserved, plan, remote, listener, console, *joined]
         flags = self._plan.namespaces.clone_flags if self._plan.namespaces else 0
         into = group.descriptor() if group else -1
+        tasks = group.entries() if group else []
         try:
-            pid, pidfd = native.spawn(flags, init, fds, layout.plan, layout.sync, into)
+            pid, pidfd = native.spawn(flags, init, fds, layout.plan, layout.sync, into, tasks)
         finally:
-            if into >= 0:
-                os.close(into)
+            for descriptor in tasks if into < 0 else [into]:
+                os.close(descriptor)
         self.child = Child(pid, pidfd)
         os.close(remote)
         self._opened.remove(remote)
-        if group and into < 0:
-            group.add(pid)
         return self.child
 
     def answer(self, message: int = lib.SYNC_GO, payload: bytes = b"") -> None:
