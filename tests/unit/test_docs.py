@@ -81,6 +81,13 @@ def test_configurations_of_the_readme_name_the_runtime() -> None:
     assert [one["handler"] for one in documents_in(readme, "yaml") if one["kind"] == "RuntimeClass"] == ["pyoci"]
 
 
+def test_podman_is_told_what_the_installed_file_tells() -> None:
+    template = (REPOSITORY / "packaging/pyoci.conf.in").read_text(encoding="utf-8")
+    installed = tomllib.loads(template.replace("@PREFIX@", "/usr/local"))["engine"]
+    shown = next(one["engine"] for one in documents_in(REPOSITORY / "docs/engines.md", "toml") if "engine" in one)
+    assert {name: shown[name] for name in installed} == installed
+
+
 @pytest.mark.parametrize("path", PLAIN, ids=lambda path: path.name)
 def test_links_lead_somewhere(path: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", path.read_text(encoding="utf-8")):
