@@ -188,7 +188,7 @@ def bpf(command: int, attr: bytes) -> int:
 
 def mount(source: str, target: str, fs_type: str, flags: int = 0, data: str = "") -> None:
     """mount(2) in this process's mount namespace."""
-    value = lib.pyoci_mount(source.encode(), os.fsencode(target), fs_type.encode(), flags, data.encode())
+    value = lib.pyoci_mount(source.encode(), os.fsencode(target), fs_type.encode(), flags, os.fsencode(data))
     _checked(value, "mount", target)
 
 

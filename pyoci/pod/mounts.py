@@ -3,15 +3,13 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 
+from pyoci import native
 from pyoci.errors import PodError
 
 _MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 2, 4, 8  # linux/mount.h
 _MNT_DETACH, _UMOUNT_NOFOLLOW = 2, 8
-
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def tmpfs(target: str, mode: int, size: int | None = None, noexec: bool = False) -> None:
@@ -32,10 +30,11 @@ def overlay(target: str, lower: str, upper: str, work: str) -> None:
 
 def unmount(target: str) -> None:
     """Detaches what is mounted at ``target``; nothing there is fine."""
-    if _libc.umount2(os.fsencode(target), _MNT_DETACH | _UMOUNT_NOFOLLOW) != 0:
-        errno = ctypes.get_errno()
+    try:
+        native.umount(target, _MNT_DETACH | _UMOUNT_NOFOLLOW)
+    except native.NativeError as error:
         if os.path.ismount(target):
-            raise PodError(f"unmount {target}: {os.strerror(errno)}")
+            raise PodError(f"unmount {target}: {os.strerror(error.errno or 0)}") from None
 
 
 def unmount_below(directory: str) -> None:
@@ -49,10 +48,10 @@ def unmount_below(directory: str) -> None:
 
 
 def _mount(source: str, target: str, kind: str, flags: int, options: str) -> None:
-    data = os.fsencode(options)
-    result = _libc.mount(source.encode(), os.fsencode(target), kind.encode(), ctypes.c_ulong(flags), data)
-    if result != 0:
-        raise PodError(f"mount {kind} on {target}: {os.strerror(ctypes.get_errno())}")
+    try:
+        native.mount(source, target, kind, flags, options)
+    except native.NativeError as error:
+        raise PodError(f"mount {kind} on {target}: {os.strerror(error.errno or 0)}") from None
 
 
 def _escaped(path: str, also: str = "") -> str:
