@@ -3,6 +3,7 @@
  * createContainer and startContainer hooks: they run in the container's namespaces, so init runs them.
  */
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -48,58 +49,94 @@ static void take_errors(int fd, char *last, size_t room) {
 /* Waits for the hook, but not longer than `timeout` ms (0: as long as it takes). Its whole group is killed then. */
 static bool wait_for(pid_t pid, int timeout, int *status) {
     struct pollfd ended = {.fd = pidfd_open(pid, 0), .events = POLLIN};
-    int got;
-    do
-        got = poll(&ended, 1, timeout > 0 ? timeout : -1);
-    while (got < 0 && errno == EINTR);
-    if (got == 0)
+    int got = 0;
+    if (ended.fd >= 0) /* else the limit of descriptors is reached: poll would wait for nothing, and for ever */
+        do
+            got = poll(&ended, 1, timeout > 0 ? timeout : -1);
+        while (got < 0 && errno == EINTR);
+    if (got <= 0)
         kill(-pid, SIGKILL);
     if (ended.fd >= 0)
         close(ended.fd);
     while (waitpid(pid, status, 0) < 0 && errno == EINTR)
         ;
-    return got != 0;
+    return got > 0;
+}
+
+/* What a hook is started with: `failed` is where the child says why execve failed. */
+struct hook {
+    char **argv, **env;
+    int input, errors, failed[2];
+};
+
+static bool open_hook(const struct init *init, const struct plan_op *op, struct hook *hook) {
+    hook->argv = list_array(text(init, op, PLAN_DATA), 0);
+    hook->env = list_array(text(init, op, PLAN_MORE), 0);
+    hook->input = memory_file("hook-state", init->state);
+    hook->errors = memory_file("hook-errors", NULL);
+    return hook->argv && hook->env && hook->input >= 0 && hook->errors >= 0 && pipe2(hook->failed, O_CLOEXEC) == 0;
+}
+
+static void close_hook(struct hook *hook) {
+    const int fds[] = {hook->input, hook->errors, hook->failed[0], hook->failed[1]};
+    for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
+        if (fds[i] >= 0)
+            close(fds[i]);
+    free(hook->argv);
+    free(hook->env);
+}
+
+static void become_hook(const struct hook *hook, const char *path) {
+    setpgid(0, 0);
+    if (dup2(hook->input, 0) == 0 && dup2(hook->errors, 2) == 2) {
+        close_range_(3, ~0U, CLOSE_RANGE_CLOEXEC);
+        execve(path, hook->argv, hook->env);
+    }
+    int error = errno;
+    _exit(write(hook->failed[1], &error, sizeof(error)) < 0 ? 126 : 127);
+}
+
+/* Runs it to its end; then `last` is its last line of errors. 0, or -1 with errno, which then is execve's or fork's. */
+static int run_hook(struct hook *hook, const char *path, int timeout, bool *in_time, int *status, char *last,
+                    size_t room) {
+    int error = 0;
+    pid_t pid = fork();
+    if (pid < 0)
+        return -1;
+    if (pid == 0)
+        become_hook(hook, path);
+    setpgid(pid, pid);
+    close(hook->failed[1]);
+    hook->failed[1] = -1;
+    if (read(hook->failed[0], &error, sizeof(error)) < 0)
+        error = 0;
+    *in_time = wait_for(pid, timeout, status);
+    take_errors(hook->errors, last, room);
+    return error ? (errno = error, -1) : 0;
 }
 
 int op_hook(struct init *init, const struct plan_op *op) {
     const char *path = text(init, op, PLAN_PATH);
-    char **argv = list_array(text(init, op, PLAN_DATA), 0), **env = list_array(text(init, op, PLAN_MORE), 0);
-    int input = memory_file("hook-state", init->state);
-    int errors = memory_file("hook-errors", NULL);
-    int failed[2];
-    if (!argv || !env || input < 0 || errors < 0 || pipe2(failed, O_CLOEXEC) < 0)
-        return fail(init, "hook", path);
-    pid_t pid = fork();
-    if (pid < 0)
-        return fail(init, "fork", path);
-    if (pid == 0) {
-        setpgid(0, 0);
-        if (dup2(input, 0) == 0 && dup2(errors, 2) == 2) {
-            close_range_(3, ~0U, CLOSE_RANGE_CLOEXEC);
-            execve(path, argv, env);
-        }
-        int error = errno;
-        _exit(write(failed[1], &error, sizeof(error)) < 0 ? 126 : 127);
-    }
-    setpgid(pid, pid);
-    close(failed[1]);
-    int error = 0, status = 0;
-    if (read(failed[0], &error, sizeof(error)) < 0)
-        error = 0;
-    bool in_time = wait_for(pid, (int)op->num[0], &status);
+    int timeout = op->num[0] > INT_MAX ? INT_MAX : (int)op->num[0], status = 0;
+    struct hook hook = {.input = -1, .errors = -1, .failed = {-1, -1}};
     char last[200], why[300];
-    take_errors(errors, last, sizeof(last));
-    close(failed[0]);
-    close(errors);
-    close(input);
-    free(argv);
-    free(env);
-    if (error)
+    bool in_time = false;
+    if (!open_hook(init, op, &hook)) {
+        int error = errno;
+        close_hook(&hook);
+        return fail_with(init, "hook", path, error, NULL);
+    }
+    int done = run_hook(&hook, path, timeout, &in_time, &status, last, sizeof(last));
+    int error = errno;
+    close_hook(&hook);
+    if (done < 0)
         return fail_with(init, "execve", path, error, NULL);
     if (in_time && status == 0)
         return 0;
+    if (!in_time && timeout <= 0)
+        return fail_with(init, "pidfd_open", path, EMFILE, NULL);
     if (!in_time)
-        snprintf(why, sizeof(why), "no end after %d ms, killed", (int)op->num[0]);
+        snprintf(why, sizeof(why), "no end after %d ms, killed", timeout);
     else if (WIFSIGNALED(status))
         snprintf(why, sizeof(why), "killed by signal %d%s%s", WTERMSIG(status), *last ? ": " : "", last);
     else

@@ -44,6 +44,9 @@ static inline const char *text(const struct init *init, const struct plan_op *op
     return init->strings + op->text[which];
 }
 
+/* plan.c */
+/* Maps the plan; what it says is whole then. The descriptor is closed, the mapping stays. -1 with errno. */
+int load_plan(struct init *init, int fd);
 /* The first text of a list (plan.h) and how many there are; each next one begins after the NUL. */
 const char *list_first(const char *list, size_t *count);
 /* A list as a NULL-terminated array, with room for `extra` more; NULL when memory is short. */

@@ -11,9 +11,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/stat.h>
 
 #include "sys.h"
 
@@ -74,44 +72,6 @@ int fail(struct init *init, const char *step, const char *path) {
     return fail_with(init, step, path, errno, NULL);
 }
 
-const char *list_first(const char *list, size_t *count) {
-    *count = strtoul(list, NULL, 10);
-    return list + strlen(list) + 1;
-}
-
-char **list_array(const char *list, size_t extra) {
-    size_t count;
-    const char *item = list_first(list, &count);
-    char **array = calloc(count + extra + 1, sizeof(char *));
-    for (size_t i = 0; array && i < count; i++, item += strlen(item) + 1)
-        array[i] = (char *)item;
-    return array;
-}
-
-/* Maps the plan and checks that it is whole; the descriptor is closed, the mapping stays. */
-static int load(struct init *init, int fd) {
-    struct stat st;
-    if (fstat(fd, &st) < 0)
-        return -1;
-    size_t size = (size_t)st.st_size;
-    if (size < sizeof(struct plan_header))
-        return errno = EBADMSG, -1;
-    const char *base = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
-    if (base == MAP_FAILED)
-        return -1;
-    close(fd);
-    const struct plan_header *header = (const void *)base;
-    size_t ops_size = (size_t)header->op_count * sizeof(struct plan_op);
-    if (header->magic != PLAN_MAGIC || header->strings_size == 0 ||
-        size != sizeof(*header) + ops_size + header->strings_size || base[size - 1] != '\0')
-        return errno = EBADMSG, -1;
-    init->header = header;
-    init->ops = (const void *)(base + sizeof(*header));
-    init->strings = base + sizeof(*header) + ops_size;
-    init->report = header->fds.sync;
-    return 0;
-}
-
 /* The caller's signal mask and ignored signals are not the container's. */
 static void reset_signals(void) {
     sigset_t none;
@@ -124,7 +84,7 @@ static void reset_signals(void) {
 static int execute(struct init *init) {
     for (init->index = 0; init->index < init->header->op_count; init->index++) {
         const struct plan_op *op = &init->ops[init->index];
-        if (op->kind >= PLAN_KINDS || !operations[op->kind])
+        if (!operations[op->kind])
             return fail_with(init, "plan", "", ENOSYS, NULL);
         if (operations[op->kind](init, op) < 0)
             return -1;
@@ -134,7 +94,8 @@ static int execute(struct init *init) {
 
 int main(int argc, char **argv) {
     static int slots[PLAN_SLOTS_MAX];
-    static struct init init = {.root = -1, .empty = -1, .slots = slots};
+    static char *no_environment[2]; /* room for HOME, as in op_environment */
+    static struct init init = {.root = -1, .empty = -1, .slots = slots, .env = no_environment};
 
     /* Nobody in a joined namespace may attach to this process (CVE-2016-9962); and it must not outlive a runtime
      * that dies before the container is created. The end of the sync socket says the same where this is cleared. */
@@ -146,7 +107,7 @@ int main(int argc, char **argv) {
     if (argc != 2)
         return 2;
     int fd = atoi(argv[1]);
-    if (fd < 3 || load(&init, fd) < 0)
+    if (fd < 3 || load_plan(&init, fd) < 0)
         return 2;
     close_range_((unsigned)(3 + init.header->fds.preserve), ~0U, CLOSE_RANGE_CLOEXEC);
     reset_signals();

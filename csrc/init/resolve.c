@@ -26,7 +26,8 @@ int open_in_root(int root, const char *path, uint64_t flags, uint64_t resolve_fl
 }
 
 static int open_existing(const struct init *init, const char *path, int flags) {
-    uint64_t open_flags = O_PATH | (flags & (PLAN_MOUNT_NOFOLLOW | PLAN_MOUNT_NO_SYMLINKS) ? O_NOFOLLOW : 0);
+    /* Not with O_NOFOLLOW where symlinks are refused: the two together would give the link itself (openat2(2)). */
+    uint64_t open_flags = O_PATH | (flags & PLAN_MOUNT_NOFOLLOW ? O_NOFOLLOW : 0);
     return open_in_root(init->root, path, open_flags, flags & PLAN_MOUNT_NO_SYMLINKS ? RESOLVE_NO_SYMLINKS : 0);
 }
 

@@ -64,8 +64,11 @@ int pyoci_init_memfd(const char *path) {
     ssize_t got = fd < 0 ? -1 : 1;
     while (got > 0) {
         got = read(source, buffer, sizeof(buffer));
-        if (got > 0 && write(fd, buffer, (size_t)got) != got)
-            got = -1;
+        if (got > 0) {
+            errno = EIO; /* stays so if the write is short */
+            if (write(fd, buffer, (size_t)got) != got)
+                got = -1;
+        }
     }
     int error = errno;
     close(source);
@@ -84,8 +87,9 @@ int pyoci_plan_memfd(const struct plan_fds *fds, const struct plan_op *ops, uint
     int fd = new_memfd("pyoci-plan", 0);
     if (fd < 0)
         return -errno;
+    errno = EIO; /* stays so if the write is short */
     if (writev(fd, parts, 3) != whole) {
-        int error = errno ? errno : EIO;
+        int error = errno;
         close(fd);
         return -error;
     }
@@ -125,23 +129,21 @@ static void enter_cgroups(const struct spawn *args) {
             report(args->fds[args->sync], "cgroup", errno);
 }
 
-/* The child after clone3: arranges its descriptors and becomes init. Only async-signal-safe calls. */
-static void become_init(const struct spawn *args) {
-    char number[16], *argv[] = {"pyoci-init", number, NULL}, *env[] = {NULL};
+/* fds[n] becomes n, in two steps, for the numbers may overlap: first all of them go above what is in use. Gives init's
+ * new number, -1 with errno. */
+static int arrange(const struct spawn *args) {
     int high[args->count], base = (int)args->count;
-
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    enter_cgroups(args);
-    if (args->flags & CLONE_NEWUSER)
-        keep_capabilities();
     for (uint32_t i = 0; i < args->count; i++)
         if (args->fds[i] >= base)
             base = args->fds[i] + 1;
     if (args->init >= base)
         base = args->init + 1;
     int init = fcntl(args->init, F_DUPFD_CLOEXEC, base);
-    for (uint32_t i = 0; i < args->count; i++)
+    for (uint32_t i = 0; i < args->count; i++) {
         high[i] = args->fds[i] < 0 ? -1 : fcntl(args->fds[i], F_DUPFD_CLOEXEC, base);
+        if (init < 0 || (args->fds[i] >= 0 && high[i] < 0))
+            return -1; /* nothing is closed or replaced yet: the sync socket can still tell */
+    }
     for (int i = 0; i < (int)args->count; i++) {
         if (high[i] < 0)
             close(i);
@@ -150,6 +152,20 @@ static void become_init(const struct spawn *args) {
     }
     if (close_range_(args->count, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
         _exit(126);
+    return init;
+}
+
+/* The child after clone3: arranges its descriptors and becomes init. Only async-signal-safe calls. */
+static void become_init(const struct spawn *args) {
+    char number[16], *argv[] = {"pyoci-init", number, NULL}, *env[] = {NULL};
+
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    enter_cgroups(args);
+    if (args->flags & CLONE_NEWUSER)
+        keep_capabilities();
+    int init = arrange(args);
+    if (init < 0)
+        report(args->fds[args->sync], "dup", errno == EINVAL ? EMFILE : errno); /* fcntl(2): base is above the limit */
     snprintf(number, sizeof(number), "%d", args->plan);
     syscall(SYS_execveat, init, "", argv, env, AT_EMPTY_PATH);
     report(args->sync, "execveat", errno);

@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The parts of init that read what others wrote: sync messages, the image's passwd, what a hook printed. All of init is
+ * in this program, so that each runs as it is.
+ */
+#define main init_main
+#include "../../csrc/init/console.c"
+#include "../../csrc/init/files.c"
+#include "../../csrc/init/hook.c"
+#include "../../csrc/init/main.c"
+#include "../../csrc/init/mount.c"
+#include "../../csrc/init/namespaces.c"
+#include "../../csrc/init/plan.c"
+#include "../../csrc/init/process.c"
+#include "../../csrc/init/resolve.c"
+#include "../../csrc/init/rootfs.c"
+#include "../../csrc/init/sync.c"
+#undef main
+
+#include <linux/memfd.h>
+#include <sys/socket.h>
+
+#include "check.h"
+
+static struct init init = {.root = -1, .empty = -1};
+
+/* --- sync messages ------------------------------------------------------------------------------------------------ */
+
+static int pair[2];
+
+static void post(const void *bytes, size_t size) {
+    CHECK(send(pair[0], bytes, size, 0) == (ssize_t)size);
+}
+
+static void messages(void) {
+    static char large[sizeof(struct sync_header) + SYNC_BYTES + 16];
+    struct sync_header *header = (void *)large;
+    CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair) == 0);
+
+    CHECK(sync_send(pair[0], SYNC_STATE, 0, "{}", 2) == 0);
+    CHECK(sync_receive(&init, pair[1]) == SYNC_STATE && strcmp(init.state, "{}") == 0);
+    CHECK(sync_send(pair[0], SYNC_GO, 0, NULL, 0) == 0);
+    CHECK(sync_receive(&init, pair[1]) == SYNC_GO && strcmp(init.state, "{}") == 0); /* no payload: the old one stays */
+
+    for (size_t size = 1; size < sizeof(*header); size++) { /* short */
+        post(large, size);
+        CHECK(sync_receive(&init, pair[1]) == -1 && errno == EBADMSG);
+    }
+    header->message = SYNC_GO;
+    const uint32_t wrong[] = {1, 3, 5, SYNC_BYTES, SYNC_BYTES + 1, 0x7fffffff, 0xfffffff0, 0xffffffff};
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) { /* a size that is not the payload's */
+        header->size = wrong[i];
+        post(large, sizeof(*header) + 4);
+        CHECK(sync_receive(&init, pair[1]) == -1 && errno == EBADMSG);
+    }
+    memset(large + sizeof(*header), 'x', SYNC_BYTES + 16);
+    header->size = SYNC_BYTES; /* the longest */
+    post(large, sizeof(*header) + SYNC_BYTES);
+    CHECK(sync_receive(&init, pair[1]) == SYNC_GO && strlen(init.state) == SYNC_BYTES);
+    for (uint32_t more = 1; more <= 16; more++) { /* too long: its end does not arrive */
+        header->size = SYNC_BYTES + more;
+        post(large, sizeof(*header) + SYNC_BYTES + more);
+        CHECK(sync_receive(&init, pair[1]) == -1 && errno == EBADMSG);
+    }
+    close(pair[0]);
+    CHECK(sync_receive(&init, pair[1]) == 0);
+    CHECK(sync_send(pair[1], SYNC_GO, 0, NULL, 0) == -1 && errno == EPIPE);
+    close(pair[1]);
+    free(init.state);
+    init.state = NULL;
+}
+
+/* The longest of all texts of a failure fit in one message. */
+static void failures(void) {
+    static struct plan_op op = {.kind = PLAN_EXEC, .text = {1, 0, 0, 0}};
+    static char strings[2000], payload[8192], path[1000];
+    struct {
+        struct sync_header header;
+        struct sync_failure failure;
+        char texts[4096];
+    } got;
+    memset(strings + 1, 'w', sizeof(strings) - 2);
+    memset(path, 'p', sizeof(path) - 1);
+    init.ops = &op;
+    init.strings = strings;
+    CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair) == 0);
+    init.report = pair[0];
+    memset(payload, 'd', sizeof(payload) - 1);
+    CHECK(fail_with(&init, "step", path, ENOENT, payload) == -1);
+    CHECK(sync_send_failure(&init) == 0);
+    CHECK(recv(pair[1], &got, sizeof(got), 0) == (ssize_t)(sizeof(got.header) + got.header.size));
+    CHECK(got.header.message == SYNC_FAILED && got.header.value == ENOENT && got.failure.kind == PLAN_EXEC);
+    CHECK(got.failure.step == 4 && got.failure.path == 511 && got.failure.where == 512 && got.failure.detail == 511);
+    CHECK(got.header.size == sizeof(got.failure) + 4 + 511 + 512 + 511);
+    CHECK(memcmp(got.texts, "stepppp", 7) == 0);
+    CHECK(fail(&init, "step", NULL) == -1 && sync_send_failure(&init) == 0);
+    CHECK(recv(pair[1], &got, sizeof(got), 0) > 0 && got.failure.path == 0 && got.failure.detail == 0);
+    close(pair[0]);
+    close(pair[1]);
+}
+
+/* --- passwd ------------------------------------------------------------------------------------------------------- */
+
+static const char *home_of(const char *passwd, long uid) {
+    static char copy[4096];
+    char *text = strdup(passwd), *home = NULL;
+    CHECK(text);
+    bool found = find_home(text, uid, &home);
+    CHECK(found == (home != NULL));
+    if (found)
+        snprintf(copy, sizeof(copy), "%s", home);
+    free(text);
+    return found ? copy : NULL;
+}
+
+static bool is(const char *one, const char *other) {
+    return one && other ? strcmp(one, other) == 0 : one == other;
+}
+
+static void homes(void) {
+    const struct {
+        const char *passwd;
+        long uid;
+        const char *home;
+    } cases[] = {
+        {"root:x:0:0:root:/root:/bin/sh\nu:x:1000:1000::/home/u:/bin/sh\n", 1000, "/home/u"},
+        {"u:x:7:7::/home/u:/bin/sh", 7, "/home/u"},  /* no newline at the end */
+        {"1000:x:0:0::/root:/bin/sh\n", 1000, NULL}, /* CVE-2016-3697 */
+        {"u:x:7:7::", 7, ""},
+        {"u:x:7:7:", 7, NULL},
+        {"u:x:7", 7, NULL},
+        {"", 0, NULL},
+        {"\n\n\n", 0, NULL},
+        {":::::::\n", 0, NULL}, /* an empty number is not 0 */
+        {"::::::\n::0:::/h\n", 0, "/h"},
+        {"a:x:0x0:0::/a:\nb:x: :0::/b:\nc:x:0 :0::/c:\nd:x:0;:0::/d:\ne:x:0:0::/e:\n", 0, "/e"},
+        {"a:x:4294967296:0::/a:\n", 0, NULL},
+        {"a:x:18446744073709551616:0::/a:\n", 0, NULL},
+        {"a:x:99999999999999999999999999:0::/a:\n", 4294967294, NULL},
+        {"a:x:4294967294:0::/a:\n", 4294967294, "/a"},
+        {"a:x:5:5:::\n", 5, ""},
+        {"a:x:5:5:g:/h:/s:more:fields\n", 5, "/h"},
+        {"\xff\xfe:x:5:5:\x80:/\xc3\x28:\n", 5, "/\xc3\x28"},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+        if (!is(home_of(cases[i].passwd, cases[i].uid), cases[i].home)) {
+            fprintf(stderr, "find_home: case %zu: %s\n", i, home_of(cases[i].passwd, cases[i].uid));
+            exit(1);
+        }
+    static char line[200000];
+    memset(line, ':', sizeof(line) - 1);
+    CHECK(!home_of(line, 0));
+    memset(line, 'x', sizeof(line) - 1);
+    CHECK(!home_of(line, 0));
+    for (int round = 0; round < 20000; round++) {
+        char text[64];
+        size_t size = noise() % sizeof(text);
+        for (size_t i = 0; i < size; i++)
+            text[i] = "0:1:\n:x:/:"[noise() % 10];
+        text[size < sizeof(text) ? size : sizeof(text) - 1] = '\0';
+        home_of(text, (long)(noise() % 2));
+    }
+}
+
+/* --- hooks -------------------------------------------------------------------------------------------------------- */
+
+static const char *last_line(const char *printed, size_t size, size_t room) {
+    static char line[512];
+    int fd = memfd_create("errors", MFD_CLOEXEC);
+    CHECK(fd >= 0 && write(fd, printed, size) == (ssize_t)size);
+    char *exact = malloc(room); /* of just this size, for AddressSanitizer to see what goes over it */
+    CHECK(exact);
+    take_errors(fd, exact, room);
+    CHECK(strlen(exact) < room);
+    snprintf(line, sizeof(line), "%s", exact);
+    free(exact);
+    close(fd);
+    return line;
+}
+
+static void hook_errors(void) {
+    int kept = dup(2), null = open("/dev/null", O_WRONLY);
+    CHECK(kept >= 0 && null >= 0);
+    fflush(stderr);
+    dup2(null, 2); /* where take_errors passes them on */
+    static char many[20000];
+    memset(many, '\n', sizeof(many));
+    bool right = is(last_line("", 0, 200), "") && is(last_line("one\n", 4, 200), "one") &&
+                 is(last_line("one\ntwo\n\n\n", 10, 200), "two") && is(last_line("\n", 1, 200), "") &&
+                 is(last_line("a\nb", 3, 200), "b") && is(last_line("abcdef", 6, 4), "def") &&
+                 is(last_line("abcdef", 6, 1), "") && is(last_line("abcdef", 6, 7), "abcdef") &&
+                 is(last_line(many, sizeof(many), 200), "") && is(last_line("a\0b\n", 4, 200), "a");
+    memset(many, 'x', sizeof(many));
+    right = right && strlen(last_line(many, sizeof(many), 200)) == 199;
+    for (int round = 0; round < 5000; round++) {
+        size_t size = noise() % 300;
+        for (size_t i = 0; i < size; i++)
+            many[i] = "ab\n\n\0"[noise() % 5];
+        last_line(many, size, 1 + noise() % 250);
+    }
+    dup2(kept, 2);
+    close(kept);
+    close(null);
+    CHECK(right);
+}
+
+static int hook_of(const char *script, int timeout) {
+    char strings[1024] = "";
+    size_t argv = 1, used = argv;
+    used += (size_t)snprintf(strings + used, 100, "3") + 1;
+    used += (size_t)snprintf(strings + used, 100, "sh") + 1;
+    used += (size_t)snprintf(strings + used, 100, "-c") + 1;
+    used += (size_t)snprintf(strings + used, 500, "%s", script) + 1;
+    size_t path = used;
+    snprintf(strings + used, 100, "%s", script[0] == '/' ? script : "/bin/sh");
+    struct plan_op op = {.kind = PLAN_HOOK, .text = {0, (uint32_t)path, (uint32_t)argv, 0}, .num = {timeout}};
+    init.strings = strings;
+    memset(&init.failure, 0, sizeof(init.failure));
+    return op_hook(&init, &op);
+}
+
+static void hooks(void) {
+    struct rlimit limit, few;
+    init.state = strdup("{\"id\": \"x\"}");
+    int kept = dup(2), null = open("/dev/null", O_WRONLY);
+    dup2(null, 2);
+    CHECK(hook_of("test \"$(cat)\" = '{\"id\": \"x\"}'", 0) == 0);
+    CHECK(hook_of("echo first >&2; echo reason >&2; exit 3", 0) == -1);
+    CHECK(is(init.failure.detail, "exit status 3: reason"));
+    CHECK(hook_of("kill -9 $$", 0) == -1 && is(init.failure.detail, "killed by signal 9"));
+    CHECK(hook_of("sleep 60 & sleep 60", 50) == -1 && is(init.failure.detail, "no end after 50 ms, killed"));
+    CHECK(hook_of("/no/such/hook", 0) == -1 && init.failure.error == ENOENT);
+    /* With few descriptors left it may fail, but it ends, and takes none along. */
+    CHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0);
+    few = limit;
+    for (few.rlim_cur = 5; few.rlim_cur < 14; few.rlim_cur++) {
+        CHECK(setrlimit(RLIMIT_NOFILE, &few) == 0);
+        hook_of("true", 0);
+        CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+    }
+    CHECK(hook_of("true", 0) == 0);
+    dup2(kept, 2);
+    close(kept);
+    close(null);
+    free(init.state);
+    init.state = NULL;
+}
+
+int main(void) {
+    alarm(60); /* a wait without an end is a failure too */
+    messages();
+    failures();
+    homes();
+    hook_errors();
+    hooks();
+    return 0;
+}
