@@ -12,6 +12,8 @@
 #include "init.h"
 #include "sys.h"
 
+int setns(int fd, int type);
+
 /* pivot_root(2) refuses a root whose parent mount is shared. The parent is found by walking up to the first
  * directory that is a mount's root. */
 static int make_parent_private(const char *path) {
@@ -56,7 +58,21 @@ static int move_and_chroot(struct init *init) {
     return 0;
 }
 
+/* A runtime in a chroot has a root that is not its mount namespace's, and pivot_root would exchange that one: who joins
+ * the namespace later (exec) would stand in the host's root. Joining one's own namespace leads to its true root. */
+static int leave_chroot(struct init *init) {
+    int own = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+    if (own < 0)
+        return fail(init, "open", "/proc/self/ns/mnt");
+    if (setns(own, CLONE_NEWNS) < 0)
+        return fail(init, "setns", "/proc/self/ns/mnt");
+    close(own);
+    return 0;
+}
+
 static int pivot(struct init *init) {
+    if (leave_chroot(init) < 0)
+        return -1;
     int old = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (old < 0)
         return fail(init, "open", "/");
