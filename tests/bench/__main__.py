@@ -55,6 +55,8 @@ def run(options: argparse.Namespace) -> int:
     place, results, failure = Place(), Results(), ""
     try:
         results.facts = machine.facts({tool.name: tool.command for tool in place.tools}, rounds)
+        if options.remark:
+            results.facts["remark"] = options.remark
         results.skipped.update({name: "not installed" for name in place.missing})
         measure(place, results, set(options.group or GROUPS), rounds, options.smoke)
     except CallError as error:
@@ -80,6 +82,7 @@ def main() -> int:
     parser.add_argument("--smoke", action="store_true", help="2 rounds of everything, small: shows that it works")
     parser.add_argument("--group", action="append", choices=GROUPS, help="measure this group only; may be repeated")
     parser.add_argument("--json", type=Path, default=RESULTS, help="where the results go (build/bench/results.json)")
+    parser.add_argument("--remark", default="", help="what a reader should know of this run, kept with the results")
     options = parser.parse_args()
     if options.what == "docs":
         return docs.write(options.json)

@@ -26,8 +26,8 @@ pivot_root and exec for `run true`; setns, clone and exec for `exec true`. Nothi
 cgroups, hardening, state) is in it.
 """
 NOTES = {
-    "verbs": "One container after the other lives from `create` to `delete`; `exec true` is in between, and is not among "
-    "the five verbs. The config is what `runc spec` writes: 5 new namespaces, 7 mounts, masked paths.",
+    "verbs": "One container after the other lives from `create` to `delete`; `exec true` is in between, and is not "
+    "among the five verbs. The config is what `runc spec` writes: 5 new namespaces, 7 mounts, masked paths.",
     "seccomp": "Cold: pyoci's cache of compiled programs is emptied before each call (crun's too, where it has one). "
     "runc compiles each time.",
     "pods": "Network, ipc and uts namespaces are those of a running pause container, joined by path.",
