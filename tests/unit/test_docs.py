@@ -25,15 +25,7 @@ from harness import docs  # noqa: E402  (the path to it comes first)
 from pyoci.cli import main as cli  # noqa: E402
 from pyoci.spec import supported  # noqa: E402
 
-NOT_YET = {"pods.md": "its first block has commands, words about them in the same line, and one that waits for ever"}
-DOCUMENTS = [
-    pytest.param(
-        path,
-        id=path.name,
-        marks=pytest.mark.xfail(reason=NOT_YET[path.name], strict=True) if path.name in NOT_YET else (),
-    )
-    for path in docs.documents()
-]
+DOCUMENTS = [pytest.param(path, id=path.name) for path in docs.documents()]
 PLAIN = [*docs.documents(), REPOSITORY / "CHANGELOG.md"]
 PARSERS = {"json": json.loads, "toml": tomllib.loads, "yaml": yaml.safe_load}
 
