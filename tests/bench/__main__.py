@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from bench import docs, engines, instructions, machine, memory, scale, table, verbs
@@ -22,23 +23,20 @@ GROUPS = tuple(table.GROUPS)
 def measure(place: Place, results: Results, wanted: set[str], rounds: int, smoke: bool) -> None:
     """Measures the wanted groups, each with the number of rounds that its cost allows."""
     few = 2 if smoke else max(5, rounds // 5)
-    plan = {
-        "verbs": lambda: verbs.verbs(place, results, rounds),
-        "seccomp": lambda: verbs.seccomp(place, results, rounds),
-        "pods": lambda: verbs.pods(place, results, rounds),
-        "memory": lambda: (memory.peaks(place, results, few), memory.waiting(place, results, few)),
-        "scale": lambda: (
-            scale.others(
-                place, results, few if smoke else max(few, rounds // 2), (3, 10) if smoke else (10, 100, 1000)
-            ),
-            scale.together(place, results, 1 if smoke else 3, 4 if smoke else 100),
-        ),
-        "engines": lambda: (
-            engines.podman(place, results, 1 if smoke else few),
-            engines.containerd(place, results, 1 if smoke else few),
-        ),
-    }
-    for group, job in plan.items():
+    counts = (3, 10) if smoke else (10, 100, 1000)
+    ends = 1 if smoke else few
+    plan: list[tuple[str, Callable[[], None]]] = [
+        ("verbs", lambda: verbs.verbs(place, results, rounds)),
+        ("seccomp", lambda: verbs.seccomp(place, results, rounds)),
+        ("pods", lambda: verbs.pods(place, results, rounds)),
+        ("memory", lambda: memory.peaks(place, results, few)),
+        ("memory", lambda: memory.waiting(place, results, few)),
+        ("scale", lambda: scale.others(place, results, few if smoke else max(few, rounds // 2), counts)),
+        ("scale", lambda: scale.together(place, results, 1 if smoke else 3, 4 if smoke else 100)),
+        ("engines", lambda: engines.podman(place, results, ends)),
+        ("engines", lambda: engines.containerd(place, results, ends)),
+    ]
+    for group, job in plan:
         if group in wanted:
             print(f"bench: {group}", file=sys.stderr, flush=True)
             job()

@@ -22,9 +22,9 @@ FILE = Path(__file__).parent / "instructions.json"
 NOTE = (
     "Executed in user space by pyoci's own process, without its children, counted by valgrind (callgrind).",
     "valgrind 3.19 knows neither clone3 nor pidfd_open. So `create` and `run` are counted as far as clone3, and with",
-    "the way back from its failure; `exec` and `kill` as far as they find that they cannot hold the container's process;",
-    "`state` with a process that it takes for ended. `start` and `delete` are whole. runc and crun do not run in",
-    "valgrind (crun executes itself anew from memory, runc crashes it). `make bench-instructions` counts again.",
+    "the way back from its failure; `exec` and `kill` as far as they find that they cannot hold the container's",
+    "process; `state` with a process that it takes for ended. `start` and `delete` are whole. runc and crun do not run",
+    "in valgrind (crun executes itself anew from memory, runc crashes it). `make bench-instructions` counts again.",
 )
 # What each verb may end with where valgrind lacks a system call; anything else is an error.
 CUT_SHORT = {

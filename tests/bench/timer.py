@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 import select
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
@@ -29,17 +28,17 @@ class Timer:
             (os.POSIX_SPAWN_DUP2, self._said, 2),
         ]
 
-    def spawn(self, argv: Sequence[str], environment: dict[str, str] = ENVIRONMENT) -> int:
+    def spawn(self, argv: list[str], environment: dict[str, str] = ENVIRONMENT) -> int:
         """Starts a program by its full path; its PID, for `wait`."""
         return os.posix_spawn(argv[0], argv, environment, file_actions=self._actions)
 
-    def wait(self, pid: int, argv: Sequence[str]) -> None:
+    def wait(self, pid: int, argv: list[str]) -> None:
         """Waits for a program. Raises CallError unless it exits with 0."""
         _, status, _ = os.wait4(pid, 0)
         if status:
             self._fail(status, argv)
 
-    def call(self, argv: Sequence[str], environment: dict[str, str] = ENVIRONMENT) -> int:
+    def call(self, argv: list[str], environment: dict[str, str] = ENVIRONMENT) -> int:
         """Runs a program to its end; nanoseconds. Raises CallError unless it exits with 0."""
         begin = time.perf_counter_ns()
         pid = os.posix_spawn(argv[0], argv, environment, file_actions=self._actions)
@@ -49,7 +48,7 @@ class Timer:
             self._fail(status, argv)
         return spent
 
-    def _fail(self, status: int, argv: Sequence[str]) -> None:
+    def _fail(self, status: int, argv: list[str]) -> None:
         size = os.fstat(self._said).st_size
         said = os.pread(self._said, 2000, max(0, size - 2000)).decode(errors="replace").strip()
         raise CallError(f"{' '.join(argv)}: exit {os.waitstatus_to_exitcode(status)}: {said}")
