@@ -25,7 +25,7 @@ PIP := $(RUN) -m pip --quiet --disable-pip-version-check --no-input
 REQUIREMENTS := packaging/requirements.txt packaging/requirements-dev.txt
 
 SOURCES := $(shell find pyoci csrc schema -type f -not -name '*.pyc') setup.py pyproject.toml
-PY_SOURCES := setup.py $(wildcard schema/*.py csrc/native/*.py)
+PY_SOURCES := setup.py $(wildcard schema/*.py csrc/*/*.py)
 C_SOURCES := $(wildcard csrc/*.h csrc/*/*.h csrc/*/*.c tests/*/*.c bundles/*.c bundles/*/*.c)
 INIT_SOURCES := $(wildcard csrc/init/*.c)
 STRICT := -std=gnu11 -D_GNU_SOURCE -O2 -Wall -Wextra -Werror
@@ -77,7 +77,9 @@ built:
 	@touch $(B)/.begun
 	@$(RUN) -W ignore setup.py -q build --build-base $(B)/setup --build-temp $(B)/setup --build-lib $(B)/lib
 	@$(RUN) -m compileall -q $(B)/lib
-	@install -m 755 $(B)/setup/pyoci $(B)/.pyoci && mv $(B)/.pyoci $(B)/pyoci
+	@for program in pyoci-python pyoci; do \
+		rm -f $(B)/.$$program; test ! -e $(B)/setup/$$program || install -m 755 $(B)/setup/$$program $(B)/.$$program; \
+		test ! -e $(B)/.$$program || mv $(B)/.$$program $(B)/$$program; done
 	@echo '$(CHOICE)' >$(B)/.choice
 	@mv $(B)/.begun $(B)/.built
 
@@ -102,15 +104,16 @@ install: $(B)/.built $(B)/deps/.stamp ## install to DESTDIR/PREFIX (PREFIX=/usr/
 	@rm -rf $(LIBRARY)/bin $(LIBRARY)/.stamp
 	@find $(LIBRARY) -name __pycache__ -prune -exec rm -rf {} +
 	@$(RUN) -m compileall -q --invalidation-mode unchecked-hash -s "$(DESTDIR)" $(LIBRARY)
-	@install -m 755 $(B)/pyoci $(DESTDIR)$(PREFIX)/bin/.pyoci
-	@mv $(DESTDIR)$(PREFIX)/bin/.pyoci $(DESTDIR)$(PREFIX)/bin/pyoci
+	@for program in $(notdir $(wildcard $(B)/pyoci-python) $(B)/pyoci); do \
+		install -m 755 $(B)/$$program $(DESTDIR)$(PREFIX)/bin/.$$program; \
+		mv $(DESTDIR)$(PREFIX)/bin/.$$program $(DESTDIR)$(PREFIX)/bin/$$program; done
 	@sed 's,@PREFIX@,$(PREFIX),' packaging/pyoci.conf.in > $(DROP_IN)
 	@chmod -R go-w $(LIBRARY) && chmod 644 $(DROP_IN)
 	@echo "installed $(DESTDIR)$(PREFIX)/bin/pyoci; for podman: ln -s $(PREFIX)/share/containers/containers.conf.d/50-pyoci.conf" \
 		/etc/containers/containers.conf.d/
 
 uninstall: ## remove what install put there
-	rm -rf $(DESTDIR)$(PREFIX)/bin/pyoci $(LIBRARY) $(DROP_IN)
+	rm -rf $(DESTDIR)$(PREFIX)/bin/pyoci $(DESTDIR)$(PREFIX)/bin/pyoci-python $(LIBRARY) $(DROP_IN)
 
 # --- running --------------------------------------------------------------------------------------------------------
 
@@ -139,7 +142,7 @@ check-mypy: $(B)/.built ## mypy --strict
 check-c: $(VENV)/.stamp ## C and assembly with all warnings as errors
 	@$(CC) $(STRICT) -fsyntax-only -Icsrc -Icsrc/native $(wildcard csrc/native/*.c csrc/init/*.c)
 	@$(CC) $(STRICT) -fsyntax-only -isystem$$($(RUN) -c 'import sysconfig; print(sysconfig.get_path("include"))') \
-		-DPYOCI_PREFIX='""' -DPYOCI_STDLIB='""' -DPYOCI_DYNLOAD='""' -DPYOCI_LAYOUTS='{"", ""}' csrc/launcher/launcher.c
+		-DPYOCI_PREFIX='""' -DPYOCI_STDLIB='""' -DPYOCI_DYNLOAD='""' -DPYOCI_LAYOUTS='{"", ""}' $(wildcard csrc/launcher/*.c)
 	@$(CC) -Wall -Werror -c -Icsrc/pause csrc/pause/pause_$$(uname -m).S -o /dev/null
 
 check-aarch64: ## cross-compile init and pause for aarch64

@@ -5,10 +5,11 @@
 
     pyoci-init   static, run inside the container's namespaces (pyoci/libexec)
     pause        assembly, the sandbox's only process (pyoci/libexec)
-    pyoci        the launcher that embeds CPython; a script where CPython cannot be embedded
+    pyoci        the launcher: an image of a started CPython; else a program that embeds CPython; else a script
+    pyoci-python beside an image: the program that embeds CPython, for what is not in the image
 
-Environment: CC (gcc), MUSL_CC (musl-gcc if it is there, else CC), PYOCI_LAUNCHER=script to have the script,
-PYOCI_COMMIT for --version (make asks git).
+Environment: CC (gcc), MUSL_CC (musl-gcc if it is there, else CC), PYOCI_LAUNCHER=embed or script to have the second or
+the third, PYOCI_COMMIT for --version (make asks git), PYOCI_CFFI_SOURCE (see csrc/launcher/make_image.py).
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def run(command: list[str]) -> None:
 
 def sources(directory: str, *patterns: str) -> list[str]:
     """The files of a directory of the source tree that match, in a stable order."""
-    return sorted(path for pattern in patterns for path in glob.glob(os.path.join(directory, pattern)))
+    return sorted(path for one in patterns for path in glob.glob(os.path.join(directory, one), recursive=True))
 
 
 class BuildPackage(build_py):
@@ -123,10 +124,9 @@ class BuildPrograms(Command):
         os.makedirs(libexec, exist_ok=True)
         os.makedirs(self.build_temp, exist_ok=True)
         build_pause(os.path.join(libexec, "pause"))
-        launcher = os.path.join(self.build_temp, "pyoci")
-        build_launcher(launcher)
         build_init(os.path.join(libexec, "pyoci-init"))
-        self.distribution.data_files = [("bin", [launcher])]
+        programs = build_launchers(self.build_lib, self.build_temp)
+        self.distribution.data_files = [("bin", programs)]
 
 
 def build_init(output: str) -> None:
@@ -157,23 +157,46 @@ def build_pause(output: str) -> None:
 PAUSE_OPTIONS = ["-nostdlib", "-static", "-s", "-Wl,--build-id=none", "-Wl,-T,csrc/pause/pause.ld"]
 
 
-def build_launcher(output: str) -> None:
-    """The pyoci command: CPython embedded, or a script with an absolute interpreter."""
-    inputs = ["csrc/launcher/launcher.c", sysconfig.get_config_h_filename()]
+def build_launchers(package: str, work: str) -> list[str]:
+    """Builds the command in the directory ``work``, where cffi left its C; gives the programs to install.
+
+    package: where the package was built, all of it.
+    """
     choice = os.environ.get("PYOCI_LAUNCHER", "")
-    if choice not in ("", "script"):
-        raise SystemExit(f"setup.py: PYOCI_LAUNCHER={choice}: may only be script, or empty")
-    with_script = choice == "script"
-    if not is_stale(output, inputs) and is_script(output) == with_script:
-        return
-    if with_script or not embed_python(output):
-        write_script(output)
+    if choice not in ("", "embed", "script"):
+        raise SystemExit(f"setup.py: PYOCI_LAUNCHER={choice}: may only be embed, script, or empty")
+    launcher, python = os.path.join(work, "pyoci"), os.path.join(work, "pyoci-python")
+    inputs = [*sources("csrc/launcher", "launcher.c", "place.h"), sysconfig.get_config_h_filename()]
+    if choice == "script" or (is_stale(python, inputs) and not embed_python(python)):
+        write_script(launcher)
+        return [launcher]
+    if not choice and build_image(launcher, package, work):
+        return [launcher, python]
+    shutil.copy2(python, launcher)
+    return [launcher]
 
 
-def is_script(path: str) -> bool:
-    """Whether a file begins with ``#!``."""
-    with open(path, "rb") as file:
-        return file.read(2) == b"#!"
+def build_image(output: str, package: str, work: str) -> bool:
+    """Builds the launcher as an image, if anything in it is newer. False, with a message, if it cannot be."""
+    inputs = sources("csrc", "launcher/*", "native/*", "plan.h") + sources(package, "pyoci/**/*.py")
+    made = os.path.join(work, "pyoci-image")
+    if is_stale(made, inputs):
+        command = [sys.executable, "csrc/launcher/make_image.py", made, package, work, shlex.join(launcher_defines())]
+        if subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode:
+            return False
+    shutil.copy2(made, output)
+    return True
+
+
+def launcher_defines() -> list[str]:
+    """What both forms of the launcher know of their places."""
+    defines = {
+        "PYOCI_STDLIB": sysconfig.get_path("stdlib", vars={"base": sys.base_prefix}),
+        "PYOCI_DYNLOAD": sysconfig.get_config_var("DESTSHARED"),
+        "PYOCI_PREFIX": sys.base_prefix,
+    }
+    rows = (f'{{"{package}", "{dependencies}"}}' for package, dependencies in layouts())
+    return [*(f'-D{name}="{value}"' for name, value in defines.items()), f"-DPYOCI_LAYOUTS={','.join(rows)}"]
 
 
 def layouts() -> list[tuple[str, str]]:
@@ -193,15 +216,7 @@ def embed_python(output: str) -> bool:
     variable = sysconfig.get_config_vars()
     version = f"python{variable['LDVERSION']}"
     archive = os.path.join(variable["LIBPL"] or "", f"lib{version}.a")
-    defines = {
-        "PYOCI_STDLIB": sysconfig.get_path("stdlib", vars={"base": sys.base_prefix}),
-        "PYOCI_DYNLOAD": variable["DESTSHARED"],
-        "PYOCI_PREFIX": sys.base_prefix,
-    }
-    options = [*STANDARD, *WARNINGS, "-O2", f"-isystem{variable['INCLUDEPY']}"]
-    options += [f'-D{name}="{value}"' for name, value in defines.items()]
-    rows = (f'{{"{package}", "{dependencies}"}}' for package, dependencies in layouts())
-    options.append(f"-DPYOCI_LAYOUTS={','.join(rows)}")
+    options = [*STANDARD, *WARNINGS, "-O2", f"-isystem{variable['INCLUDEPY']}", *launcher_defines()]
     libraries = shlex.split(f"{variable['LIBS']} {variable['SYSLIBS']}")
     if os.path.exists(archive):
         # All of it, and not position-independent: extension modules look its symbols up, and no relocation is left.

@@ -8,64 +8,20 @@
  * does that faster.
  *
  * setup.py defines PYOCI_STDLIB and PYOCI_DYNLOAD (directories of the standard library), PYOCI_PREFIX (its prefix)
- * and PYOCI_LAYOUTS (rows of the table below).
+ * and PYOCI_LAYOUTS (place.h).
  */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
-#include <limits.h>
-#include <stdio.h>
-#include <string.h>
-#include <unistd.h>
-
-#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
-
-/* Where the package may stand, seen from the launcher's directory, and where its dependencies
- * stand then ("": with the package). The first that holds the package counts. */
-static const struct layout {
-    const char *package;
-    const char *dependencies;
-} layouts[] = {PYOCI_LAYOUTS};
-
-static int fail(const char *what, const char *about) {
-    fprintf(stderr, "pyoci: %s: %s\n", what, about);
-    return 1;
-}
-
-/* The absolute path of this program, without its last part in *directory. Returns 0 or 1. */
-static int own_path(char *program, char *directory, size_t size) {
-    ssize_t length = readlink("/proc/self/exe", program, size - 1);
-
-    if (length <= 0)
-        return fail("read /proc/self/exe", "cannot find its own path; is /proc mounted?");
-    program[length] = 0;
-    memcpy(directory, program, (size_t)length + 1);
-    *strrchr(directory, '/') = 0;
-    return 0;
-}
-
-static const struct layout *find_layout(const char *directory) {
-    char path[PATH_MAX + 64];
-
-    for (size_t i = 0; i < COUNT(layouts); i++) {
-        snprintf(path, sizeof(path), "%s/%s/pyoci/__init__.py", directory, layouts[i].package);
-        if (access(path, R_OK) == 0)
-            return &layouts[i];
-    }
-    return NULL;
-}
+#include "place.h"
 
 /* relative is seen from directory and may begin with "../"; absolute where directory is empty. */
 static PyStatus append_path(PyConfig *config, const char *directory, const char *relative) {
     char path[PATH_MAX + 64];
-    int length = (int)strlen(directory);
     wchar_t *wide;
     PyStatus status;
 
-    for (; strncmp(relative, "../", 3) == 0; relative += 3)
-        while (length > 0 && directory[--length] != '/')
-            ;
-    snprintf(path, sizeof(path), "%.*s%s%s", length, directory, relative[0] == '/' ? "" : "/", relative);
+    join(path, sizeof(path), directory, relative);
     wide = Py_DecodeLocale(path, NULL);
     if (!wide)
         return PyStatus_NoMemory();
@@ -186,7 +142,7 @@ int main(int argc, char **argv) {
         return 1;
     layout = find_layout(directory);
     if (!layout)
-        return fail(directory, "no pyoci package beside this program; run make, or install it again");
+        return 1;
     status = preinitialize();
     if (!PyStatus_Exception(status))
         status = initialize(argc, argv, program, directory, layout);

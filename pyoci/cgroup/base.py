@@ -7,7 +7,6 @@ import errno
 import os
 import select
 import time
-from _signal import pidfd_send_signal
 
 from pyoci.cgroup import files
 from pyoci.errors import CgroupError
@@ -273,6 +272,8 @@ def _open_pidfds(pids: list[int]) -> dict[int, int]:
 
 
 def _send(handle: int, signum: int) -> bool:
+    from _signal import pidfd_send_signal  # asks the kernel for every signal's handler when it is imported
+
     try:
         pidfd_send_signal(handle, signum)
     except ProcessLookupError:

@@ -33,10 +33,11 @@ def _commit() -> str:
 
 
 def _libseccomp() -> str:
-    """The version that the file of the shared library carries in its name; the file itself if it carries none."""
+    """The version that the file of the shared library carries in its name, if it is one."""
     try:
         from pyoci.seccomp import profile
 
-        return profile.library().rpartition(".so.")[2]
+        _, suffix, version = profile.library().rpartition(".so.")
+        return version if suffix else "linked in"
     except ImportError:
         return "none"

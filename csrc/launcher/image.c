@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The pyoci command as an image: a static program that holds an interpreter which has started already.
+ *
+ * Starting CPython and importing pyoci takes several times what a verb takes. So both happen once, when pyoci is built:
+ * the program runs, imports all that the verbs need (image.py), and writes a copy of itself whose data are what they
+ * are at that moment. The copy continues there. It is a fork(2) whose child is a file, and what a child has to do after
+ * a fork, PyOS_AfterFork_Child, is what the copy has to do when it begins.
+ *
+ * For this to be sound, all of Python's state has to be in the copy, and nothing of libc's:
+ *   - make_image.py renames the data sections of libpython and of the extension modules, so that theirs lie together, apart
+ *     from libc's, and makes them call kept_malloc and its family, which serve from a heap that is a section too;
+ *   - the program is static and has fixed addresses, so each pointer means the same in both processes;
+ *   - no thread runs, no file is open, and the thread state is detached at that moment;
+ *   - what the process got from outside (arguments, environment, own path) is put in when the copy begins. image.py
+ *     checks that nothing else is kept: no module that remembers signal handlers, no standard streams.
+ * Memory that the copy needs besides comes from libc. Hash randomisation holds one secret for each build.
+ *
+ * make_image.py defines PYOCI_STDLIB, PYOCI_PREFIX and PYOCI_LAYOUTS.
+ */
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <elf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pwd.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include "place.h"
+
+#define HEAP_SIZE ((size_t)12 << 20)
+#define PAGE 4096
+
+/* Sections whose names are C identifiers get their ends as symbols from the linker. */
+extern char __start_pydata[], __stop_pydata[], __start_pybss[], __stop_pybss[];
+extern char __start_pyruntime[], __stop_pyruntime[];
+
+static char heap[HEAP_SIZE] __attribute__((section("pyheap,\"aw\",@progbits#"), aligned(PAGE)));
+
+/* What the copy has to know, kept like Python's data. */
+static struct {
+    int complete;
+    char *heap_end; /* of what was given out */
+    PyThreadState *thread;
+    PyObject *environ; /* posix.environ */
+    PyObject *main;    /* image.main */
+} kept __attribute__((section("pydata"))) = {.heap_end = heap};
+
+PyMODINIT_FUNC PyInit__cffi_backend(void);
+PyMODINIT_FUNC PyInit__native(void);
+PyMODINIT_FUNC PyInit__seccomp(void);
+PyMODINIT_FUNC PyInit__json(void);
+PyMODINIT_FUNC PyInit_termios(void);
+
+/* --- memory ------------------------------------------------------------------------------------------------------- */
+
+static int is_kept(const void *memory) {
+    return (uintptr_t)memory - (uintptr_t)heap < HEAP_SIZE;
+}
+
+static void *take(size_t size, size_t alignment) {
+    uintptr_t start = ((uintptr_t)kept.heap_end + alignment - 1) & ~(uintptr_t)(alignment - 1);
+
+    if (size > (uintptr_t)heap + HEAP_SIZE - start) {
+        fail("build the image", "HEAP_SIZE in csrc/launcher/image.c is too small");
+        abort();
+    }
+    kept.heap_end = (char *)start + size;
+    return (void *)start;
+}
+
+/* malloc(3), kept: the size stands in the 16 bytes before. */
+void *kept_malloc(size_t size) {
+    size_t *memory;
+
+    if (kept.complete)
+        return malloc(size);
+    memory = take(size + 16, 16);
+    memory[0] = size;
+    return memory + 2;
+}
+
+void *kept_calloc(size_t count, size_t size) {
+    if (kept.complete)
+        return calloc(count, size);
+    if (size && count > HEAP_SIZE / size)
+        return NULL;
+    return memset(kept_malloc(count * size), 0, count * size);
+}
+
+/* What the copy does not need any more stays unused: the page is a page of the file. */
+void kept_free(void *memory) {
+    if (!is_kept(memory))
+        free(memory);
+}
+
+void *kept_realloc(void *memory, size_t size) {
+    size_t old;
+    void *moved;
+
+    if (!is_kept(memory))
+        return memory ? realloc(memory, size) : kept_malloc(size);
+    old = ((size_t *)memory)[-2];
+    moved = kept_malloc(size);
+    return moved ? memcpy(moved, memory, old < size ? old : size) : NULL;
+}
+
+static void *allocate_arena(void *context, size_t size) {
+    void *memory;
+
+    (void)context;
+    if (!kept.complete)
+        return take(size, PAGE);
+    memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return memory == MAP_FAILED ? NULL : memory;
+}
+
+static void free_arena(void *context, void *memory, size_t size) {
+    (void)context;
+    if (!is_kept(memory))
+        munmap(memory, size);
+}
+
+/* getpwuid_r(3) without the modules of nsswitch.conf, which a static program cannot load: /etc/passwd alone. */
+int getpwuid_r(uid_t uid, struct passwd *entry, char *buffer, size_t size, struct passwd **found) {
+    FILE *file = fopen("/etc/passwd", "re");
+    int error = file ? 0 : errno;
+
+    *found = NULL;
+    while (!error && !(error = fgetpwent_r(file, entry, buffer, size, found)) && entry->pw_uid != uid)
+        *found = NULL;
+    if (file)
+        fclose(file);
+    return error == ENOENT ? 0 : error;
+}
+
+/* --- building ----------------------------------------------------------------------------------------------------- */
+
+static int add_modules(void) {
+    PyObjectArenaAllocator arenas = {NULL, allocate_arena, free_arena};
+
+    PyObject_SetArenaAllocator(&arenas);
+    if (PyImport_AppendInittab("_cffi_backend", PyInit__cffi_backend) ||
+        PyImport_AppendInittab("pyoci._native", PyInit__native) ||
+        PyImport_AppendInittab("pyoci._seccomp", PyInit__seccomp) || PyImport_AppendInittab("_json", PyInit__json) ||
+        PyImport_AppendInittab("termios", PyInit_termios))
+        return fail("build the image", "out of memory");
+    return 0;
+}
+
+static PyStatus set_config(PyConfig *config, int argc, char **argv) {
+    wchar_t **const places[] = {&config->program_name, &config->executable,      &config->base_executable,
+                                &config->home,         &config->prefix,          &config->base_prefix,
+                                &config->exec_prefix,  &config->base_exec_prefix};
+    PyStatus status = PyStatus_Ok();
+    wchar_t *stdlib = Py_DecodeLocale(PYOCI_STDLIB, NULL);
+
+    config->site_import = 0;
+    config->write_bytecode = 0;
+    config->install_signal_handlers = 0;
+    config->parse_argv = 0;
+    config->pathconfig_warnings = 0;
+    config->module_search_paths_set = 1;
+    for (size_t i = 0; i < COUNT(places) && !PyStatus_Exception(status); i++)
+        status = PyConfig_SetBytesString(config, places[i], PYOCI_PREFIX);
+    if (!PyStatus_Exception(status))
+        status = stdlib ? PyWideStringList_Append(&config->module_search_paths, stdlib) : PyStatus_NoMemory();
+    if (!PyStatus_Exception(status))
+        status = PyConfig_SetBytesArgv(config, argc, argv);
+    PyMem_RawFree(stdlib);
+    return status;
+}
+
+/* As launcher.c starts it: UTF-8 whatever the locale, isolated, without site. */
+static void start_python(int argc, char **argv) {
+    PyPreConfig preconfig;
+    PyConfig config;
+    PyStatus status;
+
+    PyPreConfig_InitIsolatedConfig(&preconfig);
+    preconfig.utf8_mode = 1;
+    preconfig.configure_locale = 0;
+    preconfig.coerce_c_locale = 0;
+    status = Py_PreInitialize(&preconfig);
+    PyConfig_InitIsolatedConfig(&config);
+    if (!PyStatus_Exception(status))
+        status = set_config(&config, argc, argv);
+    if (!PyStatus_Exception(status))
+        status = Py_InitializeFromConfig(&config);
+    PyConfig_Clear(&config);
+    if (PyStatus_Exception(status))
+        Py_ExitStatusException(status);
+}
+
+/* Runs image.py, and keeps what the copy calls. */
+static int run_script(const char *path) {
+    FILE *script = fopen(path, "re");
+    PyObject *module, *posix;
+
+    if (!script)
+        return fail(path, strerror(errno));
+    if (PyRun_SimpleFileEx(script, path, 1))
+        return 1;
+    module = PyImport_AddModule("__main__");
+    posix = PyImport_ImportModule("posix");
+    kept.main = module ? PyObject_GetAttrString(module, "main") : NULL;
+    kept.environ = posix ? PyObject_GetAttrString(posix, "environ") : NULL;
+    if (kept.main && kept.environ)
+        return 0;
+    PyErr_Print();
+    return 1;
+}
+
+/* Overwrites a part of the program's file with what memory holds in its place. */
+static int put(char *file, const char *start, const char *end) {
+    const Elf64_Ehdr *header = (void *)file;
+    const Elf64_Phdr *segment = (void *)(file + header->e_phoff);
+
+    for (int i = 0; i < header->e_phnum; i++) {
+        uintptr_t offset = (uintptr_t)start - segment[i].p_vaddr;
+
+        if (segment[i].p_type == PT_LOAD && offset + (size_t)(end - start) <= segment[i].p_filesz) {
+            memcpy(file + segment[i].p_offset + offset, start, (size_t)(end - start));
+            return 0;
+        }
+    }
+    return fail("build the image", "a section is not in the program's file");
+}
+
+static int write_copy(const char *path) {
+    int input = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+    int output = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0755);
+    struct stat found;
+    char *file;
+
+    if (input < 0 || output < 0 || fstat(input, &found) < 0)
+        return fail(path, strerror(errno));
+    file = mmap(NULL, (size_t)found.st_size, PROT_READ | PROT_WRITE, MAP_PRIVATE, input, 0);
+    if (file == MAP_FAILED)
+        return fail(path, strerror(errno));
+    if (put(file, __start_pydata, __stop_pydata) || put(file, __start_pybss, __stop_pybss) ||
+        put(file, __start_pyruntime, __stop_pyruntime) || put(file, heap, kept.heap_end))
+        return 1;
+    for (off_t done = 0; done < found.st_size;) {
+        ssize_t count = write(output, file + done, (size_t)(found.st_size - done));
+
+        if (count < 0)
+            return fail(path, strerror(errno));
+        done += count;
+    }
+    return close(output) ? fail(path, strerror(errno)) : 0;
+}
+
+/* image OUTPUT image.py PACKAGE */
+static int build(int argc, char **argv) {
+    if (argc != 4)
+        return fail("build the image", "takes OUTPUT SCRIPT PACKAGE");
+    if (add_modules())
+        return 1;
+    start_python(argc, argv);
+    if (run_script(argv[2]))
+        return 1;
+    kept.thread = PyEval_SaveThread();
+    kept.complete = 1;
+    return write_copy(argv[1]);
+}
+
+/* --- running ------------------------------------------------------------------------------------------------------ */
+
+/* posix.environ, which os.environ shows, as the interpreter fills it: the first of two equal names counts. */
+static int fill_environ(char **environment) {
+    for (; *environment; environment++) {
+        const char *equals = strchr(*environment, '=');
+        PyObject *name, *value;
+        int failed;
+
+        if (!equals)
+            continue;
+        name = PyBytes_FromStringAndSize(*environment, equals - *environment);
+        value = PyBytes_FromString(equals + 1);
+        failed = !name || !value || !PyDict_SetDefault(kept.environ, name, value);
+        Py_XDECREF(name);
+        Py_XDECREF(value);
+        if (failed)
+            return -1;
+    }
+    return 0;
+}
+
+static PyObject *words(int argc, char **argv) {
+    PyObject *list = PyList_New(argc);
+
+    for (int i = 0; list && i < argc; i++) {
+        PyObject *word = PyUnicode_DecodeFSDefault(argv[i]);
+
+        if (!word) {
+            Py_DECREF(list);
+            return NULL;
+        }
+        PyList_SET_ITEM(list, i, word);
+    }
+    return list;
+}
+
+/* image.main(program, library, arguments): its exit status, or -1 with an exception set. */
+static int call_main(int argc, char **argv, const char *program, const char *library) {
+    PyObject *arguments, *result;
+    long status = -1;
+
+    if (fill_environ(environ) < 0)
+        return -1;
+    arguments = words(argc, argv);
+    if (!arguments)
+        return -1;
+    result = PyObject_CallFunction(kept.main, "NNN", PyUnicode_DecodeFSDefault(program),
+                                   PyUnicode_DecodeFSDefault(library), arguments);
+    if (result)
+        status = PyLong_AsLong(result);
+    Py_XDECREF(result);
+    return (int)status;
+}
+
+int main(int argc, char **argv) {
+    char program[PATH_MAX], directory[PATH_MAX], library[PATH_MAX + 64];
+    const struct layout *layout;
+    int result;
+
+    if (!kept.complete)
+        return build(argc, argv);
+    if (own_path(program, directory, sizeof(program)))
+        return 1;
+    layout = find_layout(directory);
+    if (!layout)
+        return 1;
+    join(library, sizeof(library), directory, layout->package);
+    PyEval_RestoreThread(kept.thread);
+    PyOS_AfterFork_Child();
+    result = call_main(argc, argv, program, library);
+    if (PyErr_Occurred()) {
+        PyErr_Clear();
+        result = fail("internal error", "the verb ended with an exception that nobody caught");
+    }
+    _exit(result);
+}

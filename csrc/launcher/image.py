@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs inside the program that becomes the image (image.c): imports all that verbs need, and is what they begin with.
+
+Arguments: the file to write, this file, and the modules (make_image.py: marshalled, name → (code, is a package)).
+After it has run, the process is written to the file, and each run of the image begins with :func:`main`.
+"""
+
+from __future__ import annotations
+
+import _imp
+import errno
+import gc
+import marshal
+import os
+import sys
+from importlib.machinery import BuiltinImporter, ModuleSpec
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import CodeType, ModuleType
+    from typing import Any
+
+# Replaced in main(): where the package stands is not known before.
+ANYWHERE = "/pyoci-library"
+# The modules of the standard library that verbs import when they need them, besides what pyoci's modules import.
+LIBRARY = """_blake2 _socket _struct encodings.ascii encodings.latin_1 encodings.unicode_escape encodings.utf_8 fcntl
+    json math pwd re select struct termios time"""
+# What these need is not in the image: the whole command is executed again by the interpreter that has it. Verbs import
+# them before they change anything.
+ELSEWHERE = ("pyoci.cli.pod", "jsonschema")
+# Modules that look at their __file__ when they run; the others did so when they were imported.
+READ_OWN_PLACE = ("pyoci.spec.schemas",)
+
+
+class Packed:
+    """Finds the modules of pyoci: those that make_image.py compiled, and the extensions that are linked in."""
+
+    def __init__(self, modules: dict[str, tuple[CodeType, bool]]) -> None:
+        self.modules = modules
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        """The importer's protocol (importlib.abc.MetaPathFinder)."""
+        if _imp.is_builtin(name):
+            return ModuleSpec(name, BuiltinImporter)  # type: ignore[arg-type]
+        if name not in self.modules:
+            return None
+        package = self.modules[name][1]
+        file = f"{ANYWHERE}/{name.replace('.', '/')}{'/__init__' if package else ''}.py"
+        spec = ModuleSpec(name, self, origin=file, is_package=package)  # type: ignore[arg-type]
+        spec.has_location = True
+        return spec
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        """The importer's protocol (importlib.abc.Loader): an ordinary module."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        """The importer's protocol (importlib.abc.Loader)."""
+        exec(self.modules[module.__name__][0], module.__dict__)
+
+
+class Elsewhere:
+    """Finds nothing; at what only the whole interpreter has, lets it execute the command in this process's place."""
+
+    def __init__(self) -> None:
+        self.interpreter = ""
+        self.arguments: list[str] = []
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        """The importer's protocol (importlib.abc.MetaPathFinder)."""
+        if name in ELSEWHERE and self.interpreter:
+            try:
+                os.execv(self.interpreter, [self.interpreter, *self.arguments[1:]])
+            except OSError as error:
+                if error.errno != errno.ENOENT:
+                    raise
+
+
+elsewhere = Elsewhere()
+
+
+def load() -> None:
+    """Imports everything into this process."""
+    with open(sys.argv[3], "rb") as file:
+        modules = marshal.load(file)
+    sys.meta_path[:0] = [Packed(modules)]
+    # The package finds the words for a fault that json.c only sees, so it does its work in Python.
+    sys.modules["_json"] = None  # type: ignore[assignment]
+    __import__("json")
+    del sys.modules["_json"]
+    for name in [*LIBRARY.split(), *modules]:
+        __import__(name)
+    sys.meta_path[:] = [*sys.meta_path[1:], elsewhere]
+
+
+def settle() -> None:
+    """Leaves nothing in this process that belongs to it alone."""
+    for name in ("_signal", "signal", "threading"):
+        assert name not in sys.modules, f"{name} keeps what only this process has"
+    assert not os.environ, "the build has an environment"
+    sys.stdin = sys.stdout = sys.stderr = None
+    sys.__stdin__ = sys.__stdout__ = sys.__stderr__ = None  # type: ignore[misc]
+    sys.path_importer_cache.clear()
+    sys.pyoci_launcher = "image of CPython " + sys.version.split()[0]  # type: ignore[attr-defined]
+    gc.collect()
+    gc.freeze()
+
+
+def paths() -> list[tuple[dict[str, Any], str, str]]:
+    """Where modules keep a path of the package: their globals, the name there, and what follows the library's path."""
+    found = []
+    for module in [module for name, module in sys.modules.items() if name.partition(".")[0] == "pyoci"]:
+        for name, value in vars(module).items():
+            if isinstance(value, str) and value.startswith(ANYWHERE) and (name == "__file__" or name[:2] != "__"):
+                found.append((vars(module), name, value.removeprefix(ANYWHERE)))
+    wanted = [row for row in found if row[1] != "__file__" or row[0]["__name__"] in READ_OWN_PLACE]
+    assert any(row[1] == "LIBEXEC" for row in wanted), "pyoci.native has no LIBEXEC"
+    return wanted
+
+
+load()
+
+from pyoci import _seccomp  # noqa: E402 - they are there now
+from pyoci.cli.main import main as run  # noqa: E402
+
+placed = paths()
+
+
+def main(program: str, library: str, arguments: Sequence[str]) -> int:
+    """One run of the image: where it stands, what it was called with; gives the exit status."""
+    sys.executable = program
+    sys.argv = elsewhere.arguments = list(arguments)
+    elsewhere.interpreter = program + "-python"
+    for names, name, tail in placed:
+        names[name] = library + tail
+    _seccomp.__file__ = program
+    return run(sys.argv[1:])
+
+
+settle()

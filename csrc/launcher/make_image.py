@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Builds the launcher as an image (image.c): ``make_image.py OUTPUT LIBRARY WORK DEFINES``.
+
+LIBRARY is where the package was built, WORK where cffi's generated C lies and temporary files go, DEFINES the options
+that tell the C compiler where things are, in one word. Exits with 0 if the image was built and runs, with a message
+and 3 if this machine or this Python cannot have one, so that the caller takes another launcher.
+
+_cffi_backend is compiled from the source distribution of the very version of cffi that is installed, which pip
+fetches; PYOCI_CFFI_SOURCE names a directory that holds it unpacked instead.
+"""
+
+from __future__ import annotations
+
+import glob
+import importlib.metadata
+import marshal
+import os
+import shlex
+import subprocess
+import sys
+import sysconfig
+import tarfile
+
+# Tried, in each release, by the tests of the runtime: what image.c relies on differs between them.
+VERSIONS = ((3, 11),)
+LEFT_OUT = ("pyoci.pod", "pyoci.cli.pod", "pyoci.cli.podview", "pyoci.__main__")
+ALLOCATORS = ("malloc", "calloc", "realloc", "free")
+EXTENSIONS = ("pyoci._native.c", "pyoci._seccomp.c")
+CC = shlex.split(os.environ.get("CC", "gcc"))
+HERE = os.path.dirname(os.path.relpath(os.path.abspath(__file__)))
+
+
+class Unable(Exception):
+    """This machine cannot build an image; the message says why."""
+
+
+def run(command: list[str], **options: object) -> str:
+    """Executes a command; gives what it prints. Raises Unable, with its messages, if it fails."""
+    done = subprocess.run(  # type: ignore[call-overload]
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=600, **options
+    )
+    if done.returncode:
+        raise Unable(f"{done.stderr}status {done.returncode} from: {shlex.join(command)}")
+    return str(done.stdout)
+
+
+def library(name: str) -> str:
+    """The static library lib``name``.a. Raises Unable."""
+    path = run([*CC, f"-print-file-name=lib{name}.a"]).strip()
+    if not os.path.isabs(path):
+        raise Unable(f"lib{name}.a is not installed")
+    return path
+
+
+def libpython() -> str:
+    """The static library of this Python. Raises Unable."""
+    variable = sysconfig.get_config_vars()
+    path = os.path.join(variable["LIBPL"] or "", f"libpython{variable['LDVERSION']}.a")
+    if sys.version_info[:2] not in VERSIONS:
+        raise Unable(f"Python {sysconfig.get_python_version()} was not tried as an image")
+    if not os.path.exists(path):
+        raise Unable(f"{path} is not installed")
+    return path
+
+
+def cffi_source(work: str) -> str:
+    """The directory that holds _cffi_backend.c of the installed version. Raises Unable."""
+    given = os.environ.get("PYOCI_CFFI_SOURCE", "")
+    if given:
+        return os.path.join(given, "src", "c")
+    version = importlib.metadata.version("cffi")
+    source = os.path.join(work, f"cffi-{version}", "src", "c")
+    if not os.path.exists(os.path.join(source, "_cffi_backend.c")):
+        pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "--no-input"]
+        wanted = ["download", "--no-deps", "--no-binary", "cffi", "--no-build-isolation", "-d", work]
+        run([*pip, *wanted, f"cffi=={version}"])
+        with tarfile.open(os.path.join(work, f"cffi-{version}.tar.gz")) as archive:
+            archive.extractall(work, filter="data") if hasattr(tarfile, "data_filter") else archive.extractall(work)
+    return source
+
+
+def keep(source: str, target: str) -> None:
+    """Copies an object file or archive so that its data and its memory become part of the image (image.c)."""
+    options = ["--rename-section", ".data=pydata", "--rename-section", ".PyRuntime=pyruntime"]
+    for flag in ("--set-section-flags", "--rename-section"):
+        options += [flag, f".bss={'pybss,' if flag == '--rename-section' else ''}alloc,load,contents,data"]
+    for name in ALLOCATORS:
+        options += ["--redefine-sym", f"{name}=kept_{name}"]
+    run(["objcopy", *options, source, target])
+
+
+def compile_parts(work: str, defines: list[str]) -> list[str]:
+    """Compiles all C that is linked with libpython; gives the object files."""
+    cffi = cffi_source(work)
+    options = [f"-I{sysconfig.get_config_var('INCLUDEPY')}", "-std=gnu11", "-D_GNU_SOURCE", "-O2", "-fno-pie"]
+    own = ["-Wall", "-Wextra", "-Werror", *defines]
+    launcher = [os.path.join(HERE, name) for name in ("image.c", "json.c", "termios.c")]
+    native = sorted(glob.glob(os.path.join(HERE, os.pardir, "native", "*.c")))
+    headers = [f"-I{os.path.join(HERE, os.pardir)}", f"-I{os.path.join(HERE, os.pardir, 'native')}"]
+    # As cffi's own setup.py sets them for Linux.
+    foreign = ["-w", "-DUSE__THREAD", "-DHAVE_SYNC_SYNCHRONIZE", f"-I{cffi}"]
+    jobs = [(path, own) for path in launcher]
+    jobs += [(path, headers) for path in native]
+    jobs += [(os.path.join(work, name), [*headers, "-w"]) for name in EXTENSIONS]
+    jobs.append((os.path.join(cffi, "_cffi_backend.c"), foreign))
+    shared = [__file__, *glob.glob(os.path.join(HERE, os.pardir, "*/*.h")), *glob.glob(os.path.join(HERE, "../*.h"))]
+    objects: list[str] = []
+    for source, more in jobs:
+        target = os.path.join(work, "image-" + os.path.basename(source)[:-2] + ".o")
+        objects.append(target)
+        if is_current(target, [source, *shared]):
+            continue
+        run([*CC, *options, *more, "-c", source, "-o", target])
+        if not source.endswith("image.c"):
+            keep(target, target)
+    return objects
+
+
+def is_current(output: str, inputs: list[str]) -> bool:
+    """Whether a file is there and newer than all that it is made from."""
+    if not os.path.exists(output):
+        return False
+    return all(os.stat(path).st_mtime_ns < os.stat(output).st_mtime_ns for path in inputs)
+
+
+def link(work: str, objects: list[str]) -> str:
+    """Links the program that can write the image; gives its path."""
+    program = os.path.join(work, "image-base")
+    if is_current(program, [*objects, libpython()]):
+        return program
+    python = os.path.join(work, "image-libpython.a")
+    keep(libpython(), python)
+    names = shlex.split(f"{sysconfig.get_config_var('MODLIBS') or ''} -lffi -lseccomp")
+    archives = [library(name[2:]) for name in dict.fromkeys(names) if name not in ("-lm", "-ldl", "-lpthread")]
+    layout = ["-static", "-no-pie", "-Wl,-z,noexecstack", "-s"]
+    run([*CC, *layout, *objects, python, *archives, "-lm", "-o", program])
+    return program
+
+
+def pack(package: str, path: str) -> None:
+    """Compiles the modules of a package into one file, with paths as seen from the package, without docstrings."""
+    modules = {}
+    for directory, _, files in sorted(os.walk(os.path.join(package, "pyoci"))):
+        for file in sorted(files):
+            relative = os.path.relpath(os.path.join(directory, file), package)
+            name = relative[:-3].replace("/", ".").removesuffix(".__init__")
+            if not file.endswith(".py") or any(name == out or name.startswith(out + ".") for out in LEFT_OUT):
+                continue
+            with open(os.path.join(directory, file), encoding="utf-8") as source:
+                code = compile(source.read(), relative, "exec", dont_inherit=True, optimize=2)
+            modules[name] = (code, file == "__init__.py")
+    with open(path, "wb") as packed:
+        marshal.dump(modules, packed)
+
+
+def build(output: str, package: str, work: str, defines: list[str]) -> None:
+    """Builds the image and tries it. Raises Unable."""
+    program = link(work, compile_parts(work, defines))
+    modules = os.path.join(work, "image-modules")
+    pack(package, modules)
+    made = output + ".new"
+    run([os.path.abspath(program), made, os.path.join(HERE, "image.py"), modules], env={})
+    os.replace(made, output)
+
+
+if __name__ == "__main__":
+    try:
+        build(sys.argv[1], sys.argv[2], sys.argv[3], shlex.split(sys.argv[4]))
+    except (Unable, OSError, subprocess.TimeoutExpired) as error:
+        print(f"{error}\nsetup.py: the launcher is not built as an image", file=sys.stderr)
+        sys.exit(3)

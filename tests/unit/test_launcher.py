@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The launcher: build/pyoci does what ``python3 -IS -m pyoci`` does, in whichever form it was built.
+
+An image (csrc/launcher/image.c) is a process continued from a file: here is what must not come from the process that
+was written, and what image.c brings in place of CPython's own modules.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+BUILD = REPOSITORY / "build"
+LAUNCHER = BUILD / "pyoci"
+PATHS = [str(BUILD / "lib"), sysconfig.get_path("purelib")]
+PYTHON = os.path.realpath(sys.executable)
+
+
+def call(command: list[str], *arguments: str, **environment: str) -> tuple[int, bytes, bytes]:
+    """Exit status and output of one run in the given environment alone."""
+    done = subprocess.run(
+        [*command, *arguments], stdin=subprocess.DEVNULL, capture_output=True, env=environment, timeout=60, check=False
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def launched(*arguments: str, **environment: str) -> tuple[int, bytes, bytes]:
+    return call([str(LAUNCHER)], *arguments, **environment)
+
+
+def interpreted(*arguments: str, **environment: str) -> tuple[int, bytes, bytes]:
+    program = f"import sys\nsys.path[1:1] = {PATHS!r}\nfrom pyoci.cli.main import main\nsys.exit(main(sys.argv[1:]))"
+    return call([PYTHON, "-IBSXutf8", "-c", program], *arguments, **environment)
+
+
+def kind() -> str:
+    """The word for the launcher's form: image, embedded, script."""
+    _, out, _ = launched("--version")
+    (line,) = [line for line in out.decode().splitlines() if line.startswith("launcher: ")]
+    return line.split()[1].rstrip(",")
+
+
+@pytest.fixture(name="image")
+def image_fixture() -> None:
+    if kind() != "image":
+        pytest.skip("the launcher is not an image: this Python has no static library, or PYOCI_LAUNCHER says so")
+
+
+def test_form_is_told() -> None:
+    assert kind() in ("image", "embedded", "script")
+
+
+def test_interpreter_stands_beside_an_image(image: None) -> None:
+    status, out, err = call([str(LAUNCHER) + "-python"], "--version")
+    assert (status, err) == (0, b"")
+    assert b"launcher: embedded CPython" in out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["--no-such-flag"],
+        ["no-such-verb"],
+        ["create", "--help"],
+        ["pod", "--help"],
+        ["pod", "run", "/nowhere/pod.yaml"],
+        ["features"],
+        ["state", "none"],
+        ["state", "n\u00e4me", "\u2713"],
+        ["kill", "none", "NOSUCH"],
+        ["list", "--format", "json"],
+        ["delete", "--regex", "("],
+        ["--root", "/nowhere/\udcff", "list"],
+    ],
+)
+def test_same_as_the_interpreter(arguments: list[str], tmp_path: Path) -> None:
+    words = arguments if arguments[0] in ("--root", "--help") else ["--root", str(tmp_path), *arguments]
+    assert launched(*words) == interpreted(*words)
+
+
+def test_faults_of_a_document(tmp_path: Path) -> None:
+    """All of them are named, though jsonschema, which finds the further ones, is not in an image."""
+    config = {"ociVersion": 1, "process": {"cwd": 7, "args": ["x"]}, "root": {"path": 3}}
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    words = ["--root", str(tmp_path / "root"), "create", "--bundle", str(tmp_path), "none"]
+    status, out, err = launched(*words)
+    assert (status, out) == (1, b"")
+    assert b"also wrong: " in err
+    assert (status, out, err) == interpreted(*words)
+
+
+def test_environment_is_that_of_the_call(tmp_path: Path) -> None:
+    shown = launched("list", XDG_RUNTIME_DIR=str(tmp_path), HOME="/")
+    assert shown == interpreted("list", XDG_RUNTIME_DIR=str(tmp_path), HOME="/")
+    word = "--rootless=true"  # the root follows the environment then
+    with_directory = launched(word, "state", "none", XDG_RUNTIME_DIR=str(tmp_path))
+    assert with_directory == interpreted(word, "state", "none", XDG_RUNTIME_DIR=str(tmp_path))
+
+
+def test_environment_of_python_counts_for_nothing(tmp_path: Path) -> None:
+    (tmp_path / "pyoci").mkdir()
+    (tmp_path / "pyoci" / "__init__.py").write_text("raise SystemExit(9)", encoding="utf-8")
+    status, out, _ = launched("--version", PYTHONPATH=str(tmp_path), PYTHONHOME=str(tmp_path), PYTHONSTARTUP="x")
+    assert status == 0
+    assert out.startswith(b"pyoci version ")
+
+
+def test_no_path_of_the_build_shows(image: None, tmp_path: Path) -> None:
+    """A trace names files as seen from the library, also in a program that was moved since."""
+    status, _, err = launched("--debug", "--root", str(tmp_path), "state", "none")
+    assert status == 1
+    assert b"  pyoci/cli/main.py:" in err
+    assert str(REPOSITORY).encode() not in err
+
+
+def test_moved(image: None, tmp_path: Path) -> None:
+    """The package is found from where the program stands now."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "pyoci").write_bytes(LAUNCHER.read_bytes())
+    (tmp_path / "bin" / "pyoci").chmod(0o755)
+    status, _, err = call([str(tmp_path / "bin/pyoci")], "--version")
+    assert (status, b"no pyoci package beside this program" in err) == (1, True)
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "pyoci").symlink_to(BUILD / "lib")
+    assert call([str(tmp_path / "bin/pyoci")], "--version")[0] == 0
+
+
+# What json.c must take or refuse as the standard library does; a bundle brings it there.
+VALUES = [
+    *("0", "-0", "1.5", "-1e3", "1E+2", "1e999", "01", "1.", ".5", "-", "+1", "1e", "12345678901234567890123"),
+    *('"', '"\\', '"a\\u00e4\\ud83d\\ude00"', '"\\ud83d"', '"\\u12"', '"\\x"', '"\t"', '"\\b\\f\\n\\r\\t\\/\\\\\\""'),
+    *("[", "[1", "[1,", "[1,]", "[,1]", "[1 2]", "[[[[]]]]", "[" * 5000),
+    *("{", '{"a"', '{"a":', '{"a":1', '{"a":1,}', "{1:2}", '{"a":1 "b":2}', '{"a":1,"a":2}'),
+    *("", "nul", "NaN", "-Infinity", "Infinity", "true false", "\ufeff{}", '"\u2028\U0001f600"'),
+]
+
+
+def told(outcome: tuple[int, bytes, bytes]) -> tuple[int, bytes, bytes]:
+    """The outcome without the words in which json.scanner's Python says more about a string than its C."""
+    status, out, err = outcome
+    return status, out, re.sub(rb"not JSON: Invalid (\\escape|control character).*", b"not JSON", err)
+
+
+@pytest.mark.parametrize("value", VALUES)
+def test_json_is_read_as_the_interpreter_does(value: str, tmp_path: Path) -> None:
+    for number, text in enumerate(
+        (value, f'{{"ociVersion": {value}}}', f'{{"annotations": {{"a": {value} }} , "b":1}}')
+    ):
+        bundle = tmp_path / str(number)
+        bundle.mkdir()
+        (bundle / "config.json").write_text(text, encoding="utf-8")
+        words = ["--root", str(tmp_path / "root"), "create", "--bundle", str(bundle), "none"]
+        assert told(launched(*words)) == told(interpreted(*words)), text
+
+
+def test_damaged_json_is_refused_alike(tmp_path: Path) -> None:
+    """A config in which one byte after the other is changed: 60 of them, drawn from a fixed seed."""
+    _, _, err = launched("spec", "--bundle", str(tmp_path))
+    assert err == b""
+    whole = (tmp_path / "config.json").read_bytes()
+    draw = random.Random(20261123)
+    for _ in range(60):
+        damaged = bytearray(whole)
+        damaged[draw.randrange(len(whole))] = draw.choice(b'"\\{}[],:0e-x\x00\xff ')
+        (tmp_path / "config.json").write_bytes(damaged)
+        words = ["--root", str(tmp_path / "root"), "plan", "--bundle", str(tmp_path)]
+        assert told(launched(*words)) == told(interpreted(*words)), bytes(damaged)
