@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import time
@@ -13,7 +12,7 @@ from bench.timer import CallError, wait_for_end
 from bench.tools import Place, Tool
 
 SOURCE = "others0"
-SETTLE = 5.0
+SETTLE = 1.0  # seconds
 
 
 def fill(place: Place, tool: Tool, count: int) -> Tool:
@@ -100,11 +99,4 @@ def together(place: Place, results: Results, rounds: int, count: int) -> None:
                     place.timer.wait(pid, argv)
             at_once.add(tool.name, time.perf_counter_ns() - begin)
             place.remove(tool, ids)
-            _settle()
-
-
-def _settle() -> None:
-    """The kernel tears namespaces down after their processes: let it, so that the next tool does not pay."""
-    end = time.monotonic() + SETTLE
-    while os.getloadavg()[0] > 2 * (os.cpu_count() or 1) and time.monotonic() < end:
-        time.sleep(0.2)
+            time.sleep(SETTLE)  # the kernel tears namespaces down later: the next tool should not pay for it
