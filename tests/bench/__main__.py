@@ -60,8 +60,10 @@ def run(options: argparse.Namespace) -> int:
     except CallError as error:
         failure = str(error)
     finally:
-        left = place.close()
-        machine.leave()
+        try:
+            left = place.close()
+        finally:
+            machine.leave()
     if failure or left:
         print(*(f"bench: {line}" for line in [failure or "left behind:", *left]), sep="\n", file=sys.stderr)
         return 1

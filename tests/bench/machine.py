@@ -22,6 +22,9 @@ def enter() -> None:
     host.become_subreaper()
     host.enter_private_mounts()
     host.give_crun_hugetlb()
+    hugetlb = host.CGROUP_ROOT / "hugetlb"
+    if not host.unified() and not hugetlb.is_mount():  # a bare directory: crun would put plain files there
+        subprocess.run(["mount", "-t", "cgroup", "-o", "hugetlb", "cgroup", hugetlb], check=True)
     existed = CACHE.exists()
     CACHE.mkdir(mode=0o700, exist_ok=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=700", "bench", CACHE], check=True)

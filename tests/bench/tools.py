@@ -123,6 +123,9 @@ class Place:
             for entry in leaks.state(root):
                 left.append(f"{tool.name}: {entry}")
                 os.spawnv(os.P_WAIT, tool.command, tool.argv("delete", "--force", Path(entry).name))
-        left += leaks.processes(set()) + leaks.control_groups(self.prefix) + leaks.mounts(self.path)
-        shutil.rmtree(self.path)
+        collect()
+        try:
+            left += leaks.processes(set()) + leaks.control_groups(self.prefix) + leaks.mounts(self.path)
+        finally:
+            shutil.rmtree(self.path)
         return left
