@@ -53,6 +53,7 @@ def run(options: argparse.Namespace) -> int:
     place, results, failure = Place(), Results(), ""
     try:
         results.facts = machine.facts({tool.name: tool.command for tool in place.tools}, rounds)
+        results.mark = place.prefix
         if options.remark:
             results.facts["remark"] = options.remark
         results.skipped.update({name: "not installed" for name in place.missing})

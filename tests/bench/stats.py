@@ -88,6 +88,7 @@ class Results:
         self.rows: dict[tuple[str, str], Row] = {}
         self.skipped: dict[str, str] = {}
         self.facts: dict[str, str | int] = {}
+        self.mark = ""  # what the names of all that the run made begin with
 
     def row(self, group: str, name: str, unit: str = "ms") -> Row:
         """The row of this name, made if it is new."""
@@ -105,7 +106,7 @@ class Results:
             }
             for row in self.rows.values()
         ]
-        return {"format": 1, "facts": self.facts, "skipped": self.skipped, "rows": rows}
+        return {"format": 1, "mark": self.mark, "facts": self.facts, "skipped": self.skipped, "rows": rows}
 
     @classmethod
     def of(cls, document: dict[str, object]) -> Results:

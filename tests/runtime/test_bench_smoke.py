@@ -39,13 +39,13 @@ ROWS = {
 }
 
 
-def traces() -> set[str]:
-    """What a run might leave on the machine: temporary directories, control groups, mounts."""
-    found = {str(path) for path in Path(tempfile.gettempdir()).glob("pb[0-9]*-*")}
+def traces(mark: str) -> list[str]:
+    """What a run left on the machine: temporary directories, control groups, mounts."""
+    found = [str(path) for path in Path(tempfile.gettempdir()).glob(f"{mark}-*")]
     for controller in host.controllers():
-        found |= {str(path) for path in (host.CGROUP_ROOT / controller).glob("pb[0-9]*")}
+        found += [str(path) for path in (host.CGROUP_ROOT / controller).glob(f"{mark}*")]
     mounts = Path("/proc/self/mountinfo").read_text().splitlines()
-    return found | {line for line in mounts if "/pb" in line or "bench" in line}
+    return found + [line for line in mounts if f"{mark}-" in line]
 
 
 @pytest.fixture(name="smoke", scope="module")
@@ -53,7 +53,7 @@ def smoke_run() -> dict[str, Any]:
     missing = [name for name in ("runc", "crun", "podman", "containerd", "ctr") if not shutil.which(name)]
     if missing:
         pytest.skip(f"not installed: {', '.join(missing)}")
-    before, processes = traces(), set(inspection.descendants(os.getpid()))
+    processes = set(inspection.descendants(os.getpid()))
     with tempfile.TemporaryDirectory() as directory:
         out, err, target = (Path(directory) / name for name in ("out", "err", "results.json"))
         argv = ["make", "-C", str(REPOSITORY), "-s", "bench", f"ARGS=--smoke --json {target}"]
@@ -62,7 +62,7 @@ def smoke_run() -> dict[str, Any]:
         assert done.returncode == 0, out.read_text()[-2000:] + err.read_text()[-2000:]
         results: dict[str, Any] = json.loads(target.read_text())
         results["text"] = out.read_text()
-    results["left"] = sorted(traces() - before)
+    results["left"] = traces(results["mark"])
     results["running"] = [pid for pid in inspection.descendants(os.getpid()) if pid not in processes]
     return results
 
@@ -86,5 +86,6 @@ def test_table_shows_every_row(smoke: dict[str, Any]) -> None:
 
 
 def test_nothing_is_left(smoke: dict[str, Any]) -> None:
+    assert smoke["mark"]
     assert smoke["left"] == []
     assert smoke["running"] == []
