@@ -135,7 +135,8 @@ struct plan_header {
  *
  *      start                               init (accepts on the start socket)
  *                  SYNC_START --------------->      payload: the state, for startContainer hooks
- *                  <--------------- SYNC_STARTING   this start is the one that counts
+ *                  <--------------- SYNC_STARTING   this start is the one that counts; the socket's file is removed
+ *                  SYNC_GO ----------------->       without it init ends: a start that died in between has no second
  *                  <------------------- (end)       execve worked
  *
  * Instead of any message of init's there may come SYNC_FAILED: value is errno, the payload

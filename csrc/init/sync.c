@@ -111,7 +111,7 @@ int op_created(struct init *init, const struct plan_op *op) {
     }
     close(listener);
     init->report = connection;
-    if (sync_send(connection, SYNC_STARTING, 0, NULL, 0) < 0)
+    if (sync_send(connection, SYNC_STARTING, 0, NULL, 0) < 0 || sync_receive(init, connection) != SYNC_GO)
         _exit(1);
     return 0;
 }

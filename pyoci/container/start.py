@@ -15,6 +15,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyoci.container.paths import Root
 
+EPIPE, ECONNRESET = 32, 104
+
 
 def start(root: Root, container_id: str) -> None:
     """Starts the program, and returns when execve has succeeded.
@@ -25,21 +27,34 @@ def start(root: Root, container_id: str) -> None:
     state = State.load(root, container_id)
     connection = _connect(state)
     try:
-        # The socket stands for the status *created*. Whoever removed it is the one who starts; if we were killed
-        # right here, init would see the end of the connection and end too.
-        os.unlink(state.start_socket)
-        payload = state.text("created").encode() if state.hooks.get("startContainer") else b""
-        native.send(connection, lib.SYNC_START, 0, payload)
-        if native.receive(connection).kind != lib.SYNC_STARTING:
-            raise LaunchError(f"start {container_id}: its init ended")
+        _claim(state, connection)
         message = native.receive(connection)
-    except FileNotFoundError:
-        raise _not_created(state) from None
     finally:
         os.close(connection)
     if message.kind == lib.SYNC_FAILED:
         raise launch.failed(f"start {container_id}", message.failure())
     poststart(state)
+
+
+def _claim(state: State, connection: int) -> None:
+    """Makes this start the one that counts: init answers only one. Raises PyociError.
+
+    The socket's file stands for the status *created*, so it goes before the program comes. If we are killed in
+    between, init sees the end of the connection, and ends: no container is left that is neither created nor started.
+    """
+    payload = state.text("created").encode() if state.hooks.get("startContainer") else b""
+    try:
+        native.send(connection, lib.SYNC_START, 0, payload)
+        if native.receive(connection).kind != lib.SYNC_STARTING:
+            raise _not_created(state)
+        os.unlink(state.start_socket)
+        native.send(connection, lib.SYNC_GO)
+    except FileNotFoundError:  # deleted meanwhile
+        raise NotRunning(state.id, "start", "stopped") from None
+    except native.NativeError as error:
+        if error.errno not in (EPIPE, ECONNRESET):
+            raise
+        raise _not_created(state) from None
 
 
 def poststart(state: State) -> None:
@@ -64,6 +79,8 @@ def _connect(state: State) -> int:
 
 def _not_created(state: State) -> PyociError:
     status = state.status()
-    if status in ("stopped", "created"):
+    if status == "stopped":
         return NotRunning(state.id, "start", "stopped")
+    if status == "created":
+        return LaunchError(f"start {state.id}: its init does not answer; it is ending, or another start was faster")
     return PyociError(f"start {state.id}: container is {status}; only a created one can be started")
