@@ -138,12 +138,10 @@ def receive(fd: int, timeout: int = -1) -> Message:
     """The next sync message; kind SYNC_NONE at the end. ``timeout`` in ms; raises TimedOut."""
     head = ffi.new("struct sync_header *")
     buffer = ffi.new("char[]", 4096)
-    try:
-        size = _checked(lib.pyoci_receive(fd, timeout, head, buffer, 4096), "recvmsg", "sync")
-    except NativeError as error:
-        if error.errno == 104:  # ECONNRESET: the other end went without reading all
-            return Message(lib.SYNC_NONE, 0, b"")
-        raise
+    size = lib.pyoci_receive(fd, timeout, head, buffer, 4096)
+    if size == -104:  # ECONNRESET: the other end went without reading all. Said once, before its last message
+        size = lib.pyoci_receive(fd, timeout, head, buffer, 4096)
+    _checked(size, "recvmsg", "sync")
     return Message(head.message, head.value, ffi.buffer(buffer, size)[:])
 
 

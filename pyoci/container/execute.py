@@ -77,6 +77,10 @@ def execute(root: Root, container_id: str, process: dict[str, Any], options: Exe
     The child is this process's own to wait for. Raises NotFound, NotRunning, LaunchError, SpecError.
     """
     state = State.load(root, container_id)
+    if not options.detach:
+        from pyoci.container.terminal import hold_signals
+
+        hold_signals()
     target = _open_running(state, options)
     try:
         plan = exec_plan(process, state.namespaces, _facts(state, process, options))

@@ -14,6 +14,7 @@ import errno
 import os
 import time
 
+from pyoci.container.processes import expect_children
 from pyoci.container.signals import SIGKILL, SIGPIPE, SIGXFSZ
 from pyoci.errors import HookError
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 KILL_WAIT = 5.0  # seconds for a killed hook to be gone: only one stuck in the kernel needs longer
 _KEPT = 8192  # bytes of output, the last ones
+_LONGEST = 1 << 30  # ms: what poll(2) takes is an int
 _SHOWN = 200  # characters of its last line
 
 # What posix_spawn says for a program that cannot be run. The plain words of ENOENT and EACCES would be taken by
@@ -79,6 +81,7 @@ def _run_one(name: str, hook: dict[str, Any], state: str, pointer: str, cwd: str
 def _spawn(hook: dict[str, Any], state: str, output: int, cwd: str | None) -> int:
     """Starts a hook in a session of its own; gives its PID. Raises OSError."""
     path = hook["path"]
+    expect_children()
     # a file, not a pipe: a hook that never reads its input cannot block or kill the runtime
     stdin = os.memfd_create("state", os.MFD_CLOEXEC)
     before = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) if cwd is not None else -1
@@ -139,7 +142,7 @@ def _wait(pid: int, output: int, timeout: float | None) -> tuple[bytes, str]:
     try:
         while True:
             left = None if end is None else max(0.0, end - time.monotonic())
-            events = dict(poll.poll(None if left is None else left * 1000))
+            events = dict(poll.poll(None if left is None else min(left * 1000, _LONGEST)))
             if output in events:
                 chunk = _read(output)
                 kept = (kept + chunk)[-_KEPT:]
@@ -153,6 +156,9 @@ def _wait(pid: int, output: int, timeout: float | None) -> tuple[bytes, str]:
             if end is not None and time.monotonic() >= end:
                 _kill_group(pid, pidfd)
                 return kept, f"ran out of its {timeout} s and was killed"
+    except BaseException:  # an interrupt: nobody would wait for it any more
+        _kill_group(pid, pidfd)
+        raise
     finally:
         os.close(pidfd)
 

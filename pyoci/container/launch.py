@@ -57,8 +57,8 @@ class Launch:
         if self._sync >= 0:
             os.close(self._sync)
         if self.child is not None and not self.finished:
-            processes.kill_and_wait(self.child.pidfd, 10)
-            _reap(self.child)
+            if processes.kill_and_wait(self.child.pidfd, 10):
+                _reap(self.child)
             os.close(self.child.pidfd)
 
     def _keep(self, descriptor: int) -> int:
@@ -74,6 +74,7 @@ class Launch:
         group: Cgroup | None = None,
     ) -> Child:
         """clone3 of init, into ``group``. It waits for the first ``answer``. Descriptors stay the caller's."""
+        processes.expect_children()
         layout = self._plan.layout
         rows, strings = encode.encode(self._plan.operations)
         numbers = {

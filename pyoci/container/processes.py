@@ -10,6 +10,14 @@ from pyoci import native
 _DEAD = frozenset("ZXx")
 
 
+def expect_children() -> None:
+    """A caller may have us ignore SIGCHLD; then children would vanish unreaped, with their status (waitpid(2))."""
+    import _signal
+
+    if _signal.getsignal(_signal.SIGCHLD) == _signal.SIG_IGN:
+        _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
+
+
 def start_time(pid: int) -> int:
     """When a living process started, in clock ticks since boot; 0 if it is dead or a zombie."""
     try:

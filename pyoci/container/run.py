@@ -6,6 +6,7 @@ from __future__ import annotations
 from pyoci.container.create import CreateOptions, create
 from pyoci.container.delete import delete
 from pyoci.container.start import start
+from pyoci.container.terminal import hold_signals, interrupt_by_signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ def run(
     Raises PyociError; a container that could not be started is deleted.
     """
     console = None
+    if not detach:
+        interrupt_by_signals()
     if not detach and not options.console_socket and _wants_terminal(bundle, options):
         from pyoci.container.terminal import Console
 
@@ -31,6 +34,8 @@ def run(
         state = create(root, container_id, bundle, options)
         pidfd = -1 if detach else state.open_init()
         try:
+            if not detach:
+                hold_signals()
             start(root, container_id)
         except BaseException:
             delete(root, container_id, force=True)
@@ -55,5 +60,6 @@ def _wait(root: Root, container_id: str, pid: int, pidfd: int, console: Console 
     try:
         return foreground(pidfd, pid, console)
     finally:
+        hold_signals()  # what comes now is too late to be forwarded, and must not keep us from deleting
         if not keep:
             delete(root, container_id, force=True)

@@ -35,6 +35,25 @@ _KEPT = [
 FORWARDED = tuple(number for number in (*range(1, 32), *range(SIGRTMIN, SIGRTMAX + 1)) if number not in _KEPT)
 
 
+_HELD = tuple(number for number in FORWARDED if number != NUMBERS["ALRM"])  # which Lock needs
+
+
+def interrupt_by_signals() -> None:
+    """For a foreground ``run`` that creates: what asks us to end does so by an exception, so that all is undone."""
+    import _signal
+
+    for name in ("HUP", "INT", "TERM"):
+        if _signal.getsignal(NUMBERS[name]) != _signal.SIG_IGN:
+            _signal.signal(NUMBERS[name], _signal.default_int_handler)
+
+
+def hold_signals() -> None:
+    """From here on signals wait for :func:`foreground`, which forwards them: the process may run already."""
+    import _signal
+
+    _signal.pthread_sigmask(_signal.SIG_BLOCK, _HELD)
+
+
 def connect_console(path: str) -> int:
     """Connects to the AF_UNIX stream socket of ``--console-socket``; gives the descriptor.
 
@@ -233,6 +252,7 @@ class _Signals:
             self._before[number] = _signal.signal(number, _noted)
         # a reader of our output that goes away must not take us with it while the process runs
         self._before[SIGPIPE] = _signal.signal(SIGPIPE, _signal.SIG_IGN)
+        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, FORWARDED)  # what hold_signals kept back comes now
 
     def take(self) -> bytes:
         """The numbers that came since the last call, a byte each."""
