@@ -13,6 +13,7 @@ from pyoci.errors import CgroupError, HookError, PyociError, SpecError
 from pyoci.native import lib
 from pyoci.plan.compile import create_plan
 from pyoci.plan.facts import Facts
+from pyoci.plan.namespaces import NEWPID
 from pyoci.spec import load
 
 TYPE_CHECKING = False
@@ -92,9 +93,10 @@ def create(root: Root, container_id: str, bundle: str, options: CreateOptions) -
     facts = gather(config, bundle, container_id, options, host, path)
     plan = create_plan(config, facts)
     with Lock(root.new(container_id)) as lock:
+        if not lock.take() or lock.gone():
+            raise PyociError(f"create {container_id}: it is being deleted at this moment")
         try:
-            lock.take()
-            state = _first_state(lock.directory, container_id, bundle, rootfs, config, group, facts)
+            state = _first_state(lock.directory, container_id, bundle, rootfs, config, group, facts, plan)
             _create(state, config, group, plan, options, facts)
         except BaseException:
             remove_directory(lock.directory)
@@ -143,7 +145,14 @@ def gather(
 
 
 def _first_state(
-    directory: str, container_id: str, bundle: str, rootfs: str, config: dict[str, Any], group: Cgroup, facts: Facts
+    directory: str,
+    container_id: str,
+    bundle: str,
+    rootfs: str,
+    config: dict[str, Any],
+    group: Cgroup,
+    facts: Facts,
+    plan: LaunchPlan,
 ) -> State:
     """The state before there is anything to remember but the cgroup: what a crash leaves can be found by it."""
     given = config.get("hooks") or {}
@@ -161,6 +170,7 @@ def _first_state(
             "annotations": config.get("annotations") or {},
             "cgroup": group.state(),
             "namespaces": [entry["type"] for entry in (config.get("linux") or {}).get("namespaces") or ()],
+            "shares_pid": int(not plan.namespaces or not plan.namespaces.new & NEWPID),
             "process": config["process"],
             "hooks": {kind: given[kind] for kind in LATER_HOOKS if given.get(kind)},
             "seccomp": facts.seccomp[1] if facts.seccomp else -1,
@@ -177,7 +187,9 @@ def _first_state(
 def _store(path: str, data: bytes) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        os.write(descriptor, data)
+        view = memoryview(data)
+        while view:
+            view = view[os.write(descriptor, view) :]
     finally:
         os.close(descriptor)
 
@@ -203,6 +215,8 @@ def _create(
             _runtime_hooks(state, config)
             running.answer(lib.SYNC_STATE, _for_hooks(state, config, "createContainer"))
             running.expect(lib.SYNC_CREATED)
+            if running.child is not None and running.child.pid != state.pid:
+                _know_init(state, running)  # it went on in a child, to be in a joined PID namespace
             state.save()
             _tell(state, running, options)
             running.answer()

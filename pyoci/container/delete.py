@@ -35,12 +35,12 @@ def delete(root: Root, container_id: str, force: bool = False) -> list[str]:
     with Lock(directory) as lock:
         if not lock.take(WAIT):
             raise PyociError(f"delete {container_id}: it is still being created; kill that pyoci first")
-        try:
-            state = State.load(root, container_id)
-        except NotFound:
+        if lock.gone():  # by whoever held the lock; what has the name now is not what was to be deleted
             if force:
                 return []
-            raise
+            raise NotFound(container_id)
+        try:
+            state = State.load(root, container_id)
         except StateError:
             if not force:
                 raise
@@ -75,6 +75,9 @@ def stop(state: State) -> None:
         _kill(pidfd, _group_of(state), state.id)
     finally:
         os.close(pidfd)
+    group = _group_of(state)
+    if state.shares_pid and group is not None:
+        group.kill(SIGKILL)
 
 
 def _kill(pidfd: int, group: Cgroup | None, container_id: str) -> None:

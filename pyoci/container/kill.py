@@ -42,5 +42,5 @@ def kill(root: Root, container_id: str, signum: int, everything: bool = False) -
         raise
     finally:
         os.close(pidfd)
-    if signum == SIGKILL and not everything and "pid" not in state.namespaces:
+    if signum == SIGKILL and not everything and state.shares_pid:
         state.group().kill(SIGKILL)

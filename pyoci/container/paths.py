@@ -95,6 +95,10 @@ class Lock:
             return seconds > 0 and self._wait(seconds)
         return True
 
+    def gone(self) -> bool:
+        """Whether the directory that was locked has been removed; another may have its name by now."""
+        return self._descriptor < 0 or os.fstat(self._descriptor).st_nlink == 0
+
     def _wait(self, seconds: float) -> bool:
         """flock has no time limit of its own, so an alarm interrupts it."""
         import _signal

@@ -14,7 +14,7 @@ import time
 from pyoci import SPEC_VERSION, jsontext
 from pyoci.cgroup import from_state
 from pyoci.container import processes
-from pyoci.errors import CgroupError, StateError
+from pyoci.errors import CgroupError, PyociError, StateError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ _TYPES = {
     "annotations": dict,
     "cgroup": dict,
     "namespaces": list,
+    "shares_pid": int,
     "process": dict,
     "hooks": dict,
     "seccomp": int,
@@ -48,7 +49,8 @@ class State:
     """The state of one container. The attributes are the keys of state.json.
 
     pid: init's on the host, 0 until there is one; started: its start time in clock ticks; boot: the boot it belongs
-    to; seccomp: flags of the filter in seccomp.bpf, -1 for none; keyring: name of the session keyring or "".
+    to; shares_pid: 1 if its PID namespace is not its own, so that its processes outlive init; seccomp: flags of the
+    filter in seccomp.bpf, -1 for none; keyring: name of the session keyring or "".
     """
 
     __slots__ = ("directory", *_TYPES)
@@ -65,6 +67,7 @@ class State:
     annotations: dict[str, str]
     cgroup: dict[str, Any]
     namespaces: list[str]
+    shares_pid: int
     process: dict[str, Any]
     hooks: dict[str, list[dict[str, Any]]]
     seccomp: int
@@ -101,15 +104,19 @@ class State:
         values = {"format": FORMAT, **{name: getattr(self, name) for name in _TYPES}}
         data = jsontext.dumps(values).encode("utf-8", "surrogateescape")
         path = f"{self.directory}/state.json"
-        descriptor = os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
-            view = memoryview(data)
-            while view:
-                view = view[os.write(descriptor, view) :]
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        os.rename(path + ".new", path)
+            descriptor = os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            try:
+                view = memoryview(data)
+                while view:
+                    view = view[os.write(descriptor, view) :]
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            os.rename(path + ".new", path)
+        except OSError as error:
+            reason = "its directory is gone" if error.errno == 2 else os.strerror(error.errno or 0).lower()
+            raise PyociError(f"save the state {path}: {reason}") from None
 
     def remember_init(self) -> None:
         """The identity of init and its cgroup as the symlink ``init``."""

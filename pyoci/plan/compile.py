@@ -45,14 +45,16 @@ def create_plan(config: dict[str, Any], facts: Facts) -> LaunchPlan:
     steps: list[ops.Op] = [ops.SetSid()]
     if facts.keyring:
         steps.append(ops.Keyring(data=facts.keyring))
-    steps += namespaces.operations(layout.first)
+    hidden = _hidden_until_pivoted(config, namespaces)
+    before, on_proc = _split_at_proc(mounts.steps) if hidden else (mounts.steps, [])
+    steps += namespaces.operations(layout.first, clone=not hidden)
     steps += mounts.sources
     if namespaces.new & NEWUSER:
         steps.append(ops.BecomeRoot(clear_groups=True))
     if namespaces.new & NEWNET:
         steps.append(ops.Loopback())
     steps += _root(config, facts)
-    steps += mounts.steps
+    steps += before
     steps += nodes
     steps += _names(config)
     steps.append(ops.Sync(lib.SYNC_MOUNTED))
@@ -61,6 +63,8 @@ def create_plan(config: dict[str, Any], facts: Facts) -> LaunchPlan:
     propagation, recursive = _propagation(config)
     if propagation in (MS_SHARED, MS_UNBINDABLE):  # pivot_root(2) refuses a shared root
         steps.append(ops.Propagation("/", propagation, recursive, "/linux/rootfsPropagation"))
+    steps += namespaces.become_member() if hidden else []
+    steps += on_proc
     steps += _sysctl(config)
     steps += process.terminal(body, facts, layout.console, bind=True)
     steps.append(ops.MkDir("/process/cwd", body["cwd"]))
@@ -102,6 +106,29 @@ def exec_plan(body: dict[str, Any], types: list[str], facts: Facts) -> LaunchPla
     steps.append(ops.Sync(lib.SYNC_STARTING))
     steps += process.privileges(body, facts)
     return LaunchPlan(steps, None, layout)
+
+
+def _hidden_until_pivoted(config: dict[str, Any], namespaces: Namespaces) -> bool:
+    """Whether init becomes a member of a joined PID namespace only when its root is the container's: whoever watches
+    from inside, with CAP_SYS_PTRACE, then never finds the host behind /proc/PID/root (as in CVE-2016-9962).
+
+    Not with hooks that run before pivot_root, for they are given init's PID, and it must stay. Not with a user
+    namespace, whose procfs the kernel refuses where no other is in sight any more (mount_too_revealing in the kernel).
+    """
+    hooks = config.get("hooks") or {}
+    early = any(hooks.get(kind) for kind in ("prestart", "createRuntime", "createContainer"))
+    return namespaces.joins(NEWPID) and not namespaces.private(NEWUSER) and not early
+
+
+def _split_at_proc(steps: list[ops.Op]) -> tuple[list[ops.Op], list[ops.Op]]:
+    """The mounts that need no PID namespace, and each procfs with what is mounted on it. Sources are the host's."""
+    places = [step.path for step in steps if isinstance(step, ops.Mount) and step.data == "proc"]
+    before: list[ops.Op] = []
+    on_proc: list[ops.Op] = []
+    for step in steps:
+        inside = any(step.path == place or step.path.startswith(place + "/") for place in places)
+        (on_proc if inside and not isinstance(step, ops.OpenTree) else before).append(step)
+    return before, on_proc
 
 
 def _root(config: dict[str, Any], facts: Facts) -> list[ops.Op]:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+
 from pyoci.errors import SpecError
 from pyoci.native import lib
 from pyoci.plan import ops
@@ -162,7 +164,7 @@ class Mounts:
         flags = options.flags()
         if target in ON_PROC:
             flags |= lib.PLAN_MOUNT_ON_PROC
-        elif target == "/proc":
+        elif os.path.normpath(target) == "/proc":
             flags |= lib.PLAN_MOUNT_PROC_SOURCE | lib.PLAN_MOUNT_NO_SYMLINKS
         attr = (*options.attr, options.propagation)
         self.bind(self._facts.host_path(source), target, options.recursive, where, flags, attr)

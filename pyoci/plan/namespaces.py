@@ -65,8 +65,9 @@ class Namespaces:
         """Whether the container does not share the host's namespace of this kind (as far as config.json says)."""
         return bool(self.new & flag) or self.joins(flag)
 
-    def operations(self, first: int) -> list[ops.Op]:
-        """Enter and make what clone3 could not; ``first`` is init's descriptor of the first joined one."""
+    def operations(self, first: int, clone: bool = True) -> list[ops.Op]:
+        """Enter and make what clone3 could not; ``first`` is init's descriptor of the first joined one; ``clone``:
+        become a member of the PID namespace at once (else :meth:`become_member` is for the caller to place)."""
         steps: list[ops.Op] = []
         for index, (kind, flag, path, where) in enumerate(self.join):
             steps.append(ops.SetNs(first + index, flag, path, where))
@@ -77,10 +78,12 @@ class Namespaces:
             steps.append(ops.Unshare(late, "/linux/namespaces"))
         if self.new & NEWTIME:
             steps.append(ops.TimeOffsets("/linux/timeOffsets", data=self.offsets))
+        return steps + self.become_member() if clone else steps
+
+    def become_member(self) -> list[ops.Op]:
+        """A PID namespace that clone3 could not make is for children only (pid_namespaces(7)), so a child goes on."""
         late_pid = self.new & ~self.clone_flags & NEWPID
-        if late_pid or self.joins(NEWPID):
-            steps.append(ops.Clone(late_pid))
-        return steps
+        return [ops.Clone(late_pid), ops.SetSid()] if late_pid or self.joins(NEWPID) else []
 
 
 def _offsets(offsets: dict[str, Any]) -> str:
