@@ -129,15 +129,10 @@ static void enter_cgroups(const struct spawn *args) {
             report(args->fds[args->sync], "cgroup", errno);
 }
 
-/* fds[n] becomes n, in two steps, for the numbers may overlap: first all of them go above what is in use. Gives init's
+/* fds[n] becomes n, in two steps, for the numbers may overlap: first all of them go above those that are to be. Gives init's
  * new number, -1 with errno. */
 static int arrange(const struct spawn *args) {
     int high[args->count], base = (int)args->count;
-    for (uint32_t i = 0; i < args->count; i++)
-        if (args->fds[i] >= base)
-            base = args->fds[i] + 1;
-    if (args->init >= base)
-        base = args->init + 1;
     int init = fcntl(args->init, F_DUPFD_CLOEXEC, base);
     for (uint32_t i = 0; i < args->count; i++) {
         high[i] = args->fds[i] < 0 ? -1 : fcntl(args->fds[i], F_DUPFD_CLOEXEC, base);
