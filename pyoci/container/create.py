@@ -114,17 +114,22 @@ def _check(config: dict[str, Any], bundle: str, options: CreateOptions) -> str:
         raise SpecError("/process/terminal", "a terminal needs somebody to take it", True, "give --console-socket")
     if has_socket and not process.get("terminal"):
         raise SpecError("/process/terminal", "--console-socket is given, but no terminal is asked for", False)
-    rootfs = os.path.normpath(os.path.join(bundle, config["root"]["path"]))
+    rootfs = root_path(config, bundle)
     if not os.path.isdir(rootfs):
         raise SpecError("/root/path", "there is no such directory", rootfs)
     return rootfs
+
+
+def root_path(config: dict[str, Any], bundle: str) -> str:
+    """The root file system's absolute path, without symlinks."""
+    return os.path.realpath(os.path.join(bundle, config["root"]["path"]))
 
 
 def gather(
     config: dict[str, Any], bundle: str, container_id: str, options: CreateOptions, host: cgroup.Host, path: str
 ) -> Facts:
     """The host's side of the plan."""
-    facts = Facts(bundle)
+    facts = Facts(bundle, root_path(config, bundle))
     linux = config.get("linux") or {}
     facts.preserve_fds = options.preserve_fds
     facts.no_pivot = options.no_pivot

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 
-from pyoci import cgroup
+from pyoci import cgroup, native
 from pyoci.container import hooks, processes
 from pyoci.container.paths import Lock, Root, remove_directory
 from pyoci.container.state import Remembered, State
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pyoci.cgroup import Cgroup
 
 SIGKILL = 9
+MOMENT = 100  # ms
 WAIT = 10.0  # seconds for a killed process to be gone, and for a creation to give up
 
 
@@ -53,7 +54,7 @@ def delete(root: Root, container_id: str, force: bool = False) -> list[str]:
 
 def _delete(state: State, force: bool) -> list[str]:
     status = state.status()
-    if status in ("running", "paused") and not force:
+    if status in ("running", "paused") and not force and not _about_to_end(state):
         raise PyociError(f"delete {state.id}: container is {status}; stop it first, or use --force")
     stop(state)
     group = _group_of(state)
@@ -64,6 +65,17 @@ def _delete(state: State, force: bool) -> list[str]:
         failures = [str(e) for e in hooks.run_all("poststop", state.hooks["poststop"], text, "/hooks/poststop")]
     remove_directory(state.directory)
     return failures
+
+
+def _about_to_end(state: State) -> bool:
+    """Whether init ends within a moment: who sends SIGKILL and deletes right after it need not wait in between."""
+    pidfd = state.open_init()
+    if pidfd < 0:
+        return True
+    try:
+        return native.wait_readable(pidfd, MOMENT)
+    finally:
+        os.close(pidfd)
 
 
 def stop(state: State) -> None:

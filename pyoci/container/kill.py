@@ -32,9 +32,7 @@ def kill(root: Root, container_id: str, signum: int, everything: bool = False) -
             return
         raise NotRunning(container_id, "kill")
     try:
-        if not everything:
-            native.pidfd_send_signal(pidfd, signum)
-        elif state.group().manager == "disabled":
+        if not everything or state.group().manager == "disabled":
             native.pidfd_send_signal(pidfd, signum)
     except native.NativeError as error:
         if error.errno == ESRCH:

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import os
-
 from pyoci.native import lib
 from pyoci.plan import devices, ops, process
 from pyoci.plan.facts import Layout
@@ -138,8 +136,7 @@ def _root(config: dict[str, Any], facts: Facts) -> list[ops.Op]:
     if propagation != MS_SHARED:
         before = MS_PRIVATE if propagation == MS_UNBINDABLE else propagation
         steps.append(ops.Propagation("/", before, True, "/linux/rootfsPropagation"))
-    root = facts.host_path(config["root"]["path"])
-    steps.append(ops.Rootfs(os.path.normpath(root), parent_private=propagation == MS_SHARED))
+    steps.append(ops.Rootfs(facts.rootfs, parent_private=propagation == MS_SHARED))
     return steps
 
 

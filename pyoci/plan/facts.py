@@ -9,7 +9,7 @@ import os
 class Facts:
     """The host's side of a plan.
 
-    bundle: absolute path; preserve_fds; cgroup_unified: the host has cgroup v2 only; cgroup_namespace: the container
+    bundle, rootfs: absolute paths; cgroup_unified: the host has cgroup v2 only; cgroup_namespace: the container
     has one of its own; cgroup_directories: (names of a hierarchy, directory of the container in it) for each;
     seccomp: the compiled filter and its flags, or None; new_keyring: the name of the session keyring, "" for none;
     no_pivot, detached terminal: the caller's flags; extra_env: LISTEN_FDS and the like.
@@ -25,11 +25,13 @@ class Facts:
         "keyring",
         "no_pivot",
         "preserve_fds",
+        "rootfs",
         "seccomp",
     )
 
-    def __init__(self, bundle: str = "/") -> None:
+    def __init__(self, bundle: str = "/", rootfs: str = "/") -> None:
         self.bundle = bundle
+        self.rootfs = rootfs
         self.preserve_fds = 0
         self.cgroup_unified = False
         self.cgroup_namespace = False
