@@ -123,7 +123,7 @@ def test_watcher_sees_nothing_of_the_host(runtime: Runtime) -> None:
     assert [target for target in strange if "/call-" not in target] == []  # the standard streams that this test gave
 
 
-@pytest.mark.parametrize("path", ["../../../../x", "/../../../../x", "/a/../../../x", "a/../../../../x"])
+@pytest.mark.parametrize("path", ["../../../../x", "/../../../../x", "/x-a/../../../x", "x-a/../../../../x"])
 def test_cgroup_path_with_dots(runtime: Runtime, path: str) -> None:
     """A cgroup path is refused, or stays below the hierarchy's root."""
     name = f"{runtime.prefix}-dots"

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from harness.console import Terminal
 from harness.plugin import kind
-from harness.podman import IMAGE, PAUSE_IMAGE, PAUSE_NAME, Podman
+from harness.podman import IMAGE, PAUSE_IMAGE, Podman
 
 pytestmark = [
     pytest.mark.skipif(not shutil.which("podman"), reason="the host has no podman"),
@@ -260,7 +260,7 @@ def test_terminal(podman: Podman, verb: str) -> None:
 
 def test_pod_talks_over_localhost(podman: Podman) -> None:
     """Our pause as the infra container, a server and a client as its peers, and a volume that they share."""
-    podman.ok("pod", "create", "--name", "web", "--infra-image", PAUSE_NAME, "--network", "none")
+    podman.pod("web")
     podman.ok("volume", "create", "shared")
     podman.ok(
         "run",
@@ -303,18 +303,7 @@ def test_pod_talks_over_localhost(podman: Podman) -> None:
 
 def test_pod_with_a_shared_pid_namespace(podman: Podman) -> None:
     """pause is PID 1 and reaps what its peers leave; podman ends peers by `kill --all`."""
-    podman.ok(
-        "pod",
-        "create",
-        "--name",
-        "shared",
-        "--infra-image",
-        PAUSE_NAME,
-        "--network",
-        "none",
-        "--share",
-        "pid,net,ipc,uts",
-    )
+    podman.pod("shared", "--share", "pid,net,ipc,uts")
     podman.ok("run", "--detach", "--pod", "shared", "--name", "peer", IMAGE, "/bin/sh", "-c", "sleep 200 & sleep 200")
     out = podman.ok(
         "exec",

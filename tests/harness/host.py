@@ -46,8 +46,13 @@ def unified() -> bool:
 
 
 def controllers() -> list[str]:
-    """Names of the mounted hierarchies: the directories below /sys/fs/cgroup (v1), or the root itself (v2)."""
-    return ["."] if unified() else sorted(entry.name for entry in os.scandir(CGROUP_ROOT) if entry.is_dir())
+    """Names of the mounted hierarchies: the mounts below /sys/fs/cgroup (v1), or the root itself (v2).
+
+    A bare directory is none: an engine makes one for a hierarchy that is mounted in another mount namespace only.
+    """
+    if unified():
+        return ["."]
+    return sorted(entry.name for entry in os.scandir(CGROUP_ROOT) if os.path.ismount(entry.path))
 
 
 def give_crun_hugetlb() -> None:
@@ -55,7 +60,7 @@ def give_crun_hugetlb() -> None:
 
     /sys/fs/cgroup becomes a tmpfs of ours with the same hierarchies in it, so nothing changes on the machine.
     """
-    if unified() or (CGROUP_ROOT / "hugetlb").exists():
+    if unified() or os.path.ismount(CGROUP_ROOT / "hugetlb"):
         return
     enter_private_mounts()
     with tempfile.TemporaryDirectory() as staging:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -10,7 +11,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from harness import leaks, reaper
+from harness import host, leaks, reaper
 from harness.bundle import make_rootfs
 from harness.runtime import COMMAND, REPOSITORY
 
@@ -62,6 +63,7 @@ class Podman:
             str(COMMAND),
         ]
         self.count = 0
+        self.pods: list[str] = []
         self.ok("import", str(archive_of_busybox(self.tmp, busybox)), IMAGE)
         self.ok("load", "--quiet", "--input", str(PAUSE_IMAGE))
 
@@ -90,6 +92,11 @@ class Podman:
         assert done.returncode == 0, done
         return done.stdout
 
+    def pod(self, name: str, *flags: str) -> None:
+        """Makes a pod with our pause as its infra container, and without a network."""
+        flags = ("--infra-image", PAUSE_NAME, "--network", "none", *flags)
+        self.pods.append(self.ok("pod", "create", "--name", name, *flags).strip())
+
     def run(self, *args: str) -> subprocess.CompletedProcess[str]:
         """`podman run --rm` without a network; flags, then the image and the command in `args`."""
         return self.call("run", "--rm", "--network", "none", *args)
@@ -104,6 +111,12 @@ class Podman:
         self.remove_all()
         left = leaks.processes(set())
         left += leaks.control_groups("libpod-")
-        leaks.mounts(self.tmp)  # podman keeps its own mounts until a reboot
+        for pod in self.pods:  # podman 4 leaves them in the hierarchies that it does not use
+            leaks.control_groups(pod)
+        for controller in host.controllers():
+            for name in ("libpod_parent/conmon", "libpod_parent"):
+                with contextlib.suppress(OSError):  # absent, or another podman's
+                    os.rmdir(host.CGROUP_ROOT / controller / name)
+        leaks.mounts(self.tmp)
         shutil.rmtree(self.tmp)
         return left
