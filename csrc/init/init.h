@@ -77,6 +77,9 @@ operation op_hook, op_console, op_stdio_owner, op_keyring, op_rlimit, op_environ
 operation op_bounding, op_user, op_created, op_scheduler, op_ioprio, op_personality, op_no_new_privs;
 operation op_seccomp, op_caps, op_exec;
 
+/* copyup.c: copies what `path` in the root holds to the new mount `tree`. */
+int copy_up(struct init *init, int tree, const char *path);
+
 /* mount.c, used by rootfs.c and console.c too */
 int attach(struct init *init, int tree, const char *path, int flags, enum resolve_create create);
 int set_attributes(int fd, uint64_t set, uint64_t clear, uint64_t propagation, int flags);

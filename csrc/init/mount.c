@@ -152,6 +152,8 @@ int op_mount(struct init *init, const struct plan_op *op) {
     if (tree < 0)
         return fail_context(init, context, "fsmount", path);
     close(context);
+    if ((flags & PLAN_MOUNT_COPY_UP) && copy_up(init, tree, path) < 0)
+        return -1;
     if (set_attributes(tree, (uint64_t)op->num[2], (uint64_t)op->num[3], 0, flags) < 0)
         return fail(init, "mount_setattr", path);
     if (attach(init, tree, path, flags, flags & PLAN_MOUNT_FILE ? RESOLVE_FILE : RESOLVE_DIRECTORY) < 0)

@@ -256,6 +256,8 @@ def _program_text(about: str, failure: native.Failure) -> str:
     reason = os.strerror(failure.errno)
     if failure.errno in (EACCES, EISDIR):
         reason = reason.lower()
+    if failure.errno == EISDIR:
+        reason += ": permission denied"  # what podman looks for, besides docker's "is a directory"
     hint = ""
     if failure.step == "execve" and failure.errno == ENOENT:
         hint = "; the interpreter that it names is missing"

@@ -46,7 +46,16 @@ PROPAGATION = {"unbindable": MS_UNBINDABLE, "private": MS_PRIVATE, "slave": MS_S
 SUPERBLOCK = frozenset(("async", "dirsync", "lazytime", "mand", "nolazytime", "nomand", "sync"))
 IGNORED = frozenset(("defaults", "silent", "loud", "iversion", "noiversion"))
 OPTION_NAMES = sorted(
-    {"bind", "rbind", "remount", *ATTRIBUTES, *RECURSIVE, *PROPAGATION, *("r" + name for name in PROPAGATION)}
+    {
+        "bind",
+        "rbind",
+        "remount",
+        "tmpcopyup",
+        *ATTRIBUTES,
+        *RECURSIVE,
+        *PROPAGATION,
+        *("r" + name for name in PROPAGATION),
+    }
     | SUPERBLOCK
     | IGNORED
 )
@@ -71,6 +80,7 @@ class Options:
         "propagation_recursive",
         "data",
         "bind",
+        "copy_up",
         "recursive",
         "remount",
     )
@@ -84,6 +94,7 @@ class Options:
         self.bind = fs_type in ("bind", "rbind")
         self.recursive = fs_type == "rbind"
         self.remount = False
+        self.copy_up = False
         for option in options:
             self._take(option)
 
@@ -100,6 +111,8 @@ class Options:
             self.propagation, self.propagation_recursive = PROPAGATION[option[1:]], True
         elif option == "remount":
             self.remount = True
+        elif option == "tmpcopyup":
+            self.copy_up = True
         elif option not in IGNORED and option:
             self.data.append(option)
 
@@ -183,6 +196,8 @@ class Mounts:
         if fs_type == "tmpfs":
             if not any(option.startswith("mode=") for option in data):
                 flags |= lib.PLAN_MOUNT_KEEP_MODE
+            if options.copy_up:
+                flags |= lib.PLAN_MOUNT_COPY_UP
             self._late_readonly(target, options, where)
         source = mount.get("source") or fs_type
         num = _num(options, flags)

@@ -40,7 +40,6 @@ _SECCOMP = (
 _MOUNT_OPTIONS = {
     "idmap": "idmapped mounts are",
     "ridmap": "idmapped mounts are",
-    "tmpcopyup": "the copying of files into a new tmpfs is",
     "copy-symlink": "the mount option copy-symlink is",
     "src-nofollow": "the mount option src-nofollow is",
     "dest-nofollow": "the mount option dest-nofollow is",

@@ -236,7 +236,6 @@ UNSUPPORTED: list[tuple[str, Document]] = [
             "idmap",
             "ridmap",
             "idmap=uids=0-1-1",
-            "tmpcopyup",
             "copy-symlink",
             "src-nofollow",
             "dest-nofollow",

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * tmpcopyup: a new tmpfs begins with what the directory holds that it is going to cover.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/sendfile.h>
+#include <sys/stat.h>
+
+#include "init.h"
+#include "sys.h"
+
+enum { DEPTH_MAX = 64 }; /* of directories, each of which holds three descriptors open */
+
+static int copy_content(int from, int to) {
+    ssize_t sent;
+    do
+        sent = sendfile(to, from, NULL, 1 << 20);
+    while (sent > 0 || (sent < 0 && errno == EINTR));
+    return (int)sent;
+}
+
+/* O_NOFOLLOW | O_NONBLOCK: the image's entries may change their kind meanwhile, where its directory is shared. */
+static int copy_file(int from, int to, const char *name, const struct stat *st) {
+    int source = openat(from, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (source < 0)
+        return -1;
+    int copy = openat(to, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    int done = copy < 0 ? -1 : copy_content(source, copy);
+    if (done == 0)
+        done = fchown(copy, st->st_uid, st->st_gid) < 0 || fchmod(copy, st->st_mode & 07777) < 0 ? -1 : 0;
+    int error = errno;
+    if (copy >= 0)
+        close(copy);
+    close(source);
+    errno = error;
+    return done;
+}
+
+static int copy_link(int from, int to, const char *name, const struct stat *st) {
+    char target[4096];
+    ssize_t length = readlinkat(from, name, target, sizeof(target) - 1);
+    if (length < 0)
+        return -1;
+    target[length] = '\0';
+    if (symlinkat(target, to, name) < 0)
+        return -1;
+    return fchownat(to, name, st->st_uid, st->st_gid, AT_SYMLINK_NOFOLLOW);
+}
+
+static int copy_entries(int from, int to, int depth);
+
+static int copy_directory(int from, int to, const char *name, const struct stat *st, int depth) {
+    if (mkdirat(to, name, 0700) < 0)
+        return -1;
+    int source = openat(from, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    int copy = source < 0 ? -1 : openat(to, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    int done = copy < 0 ? -1 : copy_entries(source, copy, depth + 1);
+    if (done == 0)
+        done = fchown(copy, st->st_uid, st->st_gid) < 0 || fchmod(copy, st->st_mode & 07777) < 0 ? -1 : 0;
+    int error = errno;
+    if (copy >= 0)
+        close(copy);
+    if (source >= 0)
+        close(source);
+    errno = error;
+    return done;
+}
+
+/* Sockets, FIFOs and devices stay behind: nobody stands behind their copies. */
+static int copy_entry(int from, int to, const char *name, int depth) {
+    struct stat st;
+    if (fstatat(from, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return -1;
+    if (S_ISDIR(st.st_mode))
+        return copy_directory(from, to, name, &st, depth);
+    if (S_ISLNK(st.st_mode))
+        return copy_link(from, to, name, &st);
+    return S_ISREG(st.st_mode) ? copy_file(from, to, name, &st) : 0;
+}
+
+static int copy_entries(int from, int to, int depth) {
+    if (depth > DEPTH_MAX)
+        return errno = ELOOP, -1;
+    DIR *entries = fdopendir(fcntl(from, F_DUPFD_CLOEXEC, 0));
+    if (!entries)
+        return -1;
+    const struct dirent *entry;
+    int done = 0;
+    while (done == 0 && (errno = 0, entry = readdir(entries)))
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+            done = copy_entry(from, to, entry->d_name, depth);
+    int error = errno;
+    closedir(entries);
+    errno = error;
+    return done < 0 || error ? -1 : 0;
+}
+
+int copy_up(struct init *init, int tree, const char *path) {
+    int from = open_in_root(init->root, path, O_RDONLY | O_DIRECTORY, 0);
+    if (from < 0)
+        return errno == ENOENT || errno == ENOTDIR ? 0 : fail(init, "openat2", path);
+    int to = openat(tree, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int done = to < 0 ? -1 : copy_entries(from, to, 0);
+    if (done < 0)
+        done = fail_with(init, "tmpcopyup", path, errno, NULL);
+    if (to >= 0)
+        close(to);
+    close(from);
+    return done;
+}
