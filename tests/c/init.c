@@ -5,6 +5,7 @@
  */
 #define main init_main
 #include "../../csrc/init/console.c"
+#include "../../csrc/init/copyup.c"
 #include "../../csrc/init/files.c"
 #include "../../csrc/init/hook.c"
 #include "../../csrc/init/main.c"
