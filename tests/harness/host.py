@@ -55,6 +55,23 @@ def controllers() -> list[str]:
     return sorted(entry.name for entry in os.scandir(CGROUP_ROOT) if os.path.ismount(entry.path))
 
 
+def hidden_hierarchies() -> list[str]:
+    """Controllers of cgroup v1 that are in use on this machine but not mounted here.
+
+    podman and containerd make plain directories for them below /sys/fs/cgroup, and fail to remove those.
+    """
+    lines = Path("/proc/self/cgroup").read_text().splitlines()
+    names = {name for line in lines for name in line.split(":")[1].split(",") if name and "=" not in name}
+    return [] if unified() else sorted(names - set(controllers()))
+
+
+def bare_directories() -> set[Path]:
+    """Plain directories among the mounts below /sys/fs/cgroup."""
+    if unified():
+        return set()
+    return {Path(entry.path) for entry in os.scandir(CGROUP_ROOT) if entry.is_dir() and not os.path.ismount(entry.path)}
+
+
 def give_crun_hugetlb() -> None:
     """crun refuses a v1 host without a hugetlb mount: make one, in a mount namespace of this process alone.
 

@@ -27,4 +27,4 @@ def schema(name: str) -> jsonschema.protocols.Validator:
     document: dict[str, Any] = json.loads((SCHEMAS / name).read_text())
     kind = jsonschema.validators.validator_for(document)
     kind.check_schema(document)
-    return kind(document, registry=referencing.Registry(retrieve=_retrieve))
+    return kind(document, registry=referencing.Registry(retrieve=_retrieve))  # type: ignore[call-arg]

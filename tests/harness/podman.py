@@ -64,6 +64,7 @@ class Podman:
         ]
         self.count = 0
         self.pods: list[str] = []
+        self.bare = host.bare_directories()
         self.ok("import", str(archive_of_busybox(self.tmp, busybox)), IMAGE)
         self.ok("load", "--quiet", "--input", str(PAUSE_IMAGE))
 
@@ -106,17 +107,29 @@ class Podman:
         self.ok("pod", "rm", "--all", "--force", "--time", "0")
         self.ok("rm", "--all", "--force", "--time", "0")
 
+    def containers(self) -> list[str]:
+        """IDs of all containers that there ever were."""
+        flags = ("--stream=false", "--filter", "event=create", "--filter", "type=container", "--format", "{{.ID}}")
+        return self.ok("events", *flags).split()
+
     def close(self) -> list[str]:
-        """Removes the installation; what was left behind, by name."""
+        """Removes the installation; what was left behind of its containers, by name."""
         self.remove_all()
+        containers = self.containers()
         left = leaks.processes(set())
-        left += leaks.control_groups("libpod-")
-        for pod in self.pods:  # podman 4 leaves them in the hierarchies that it does not use
+        left += [group for container in containers for group in leaks.control_groups(f"libpod-{container}")]
+        self._remove_parents()
+        leaks.mounts(self.tmp)
+        shutil.rmtree(self.tmp)
+        return left
+
+    def _remove_parents(self) -> None:
+        """Takes away what podman itself leaves until a reboot: its pods' control groups, and those above them."""
+        for pod in self.pods:
             leaks.control_groups(pod)
         for controller in host.controllers():
             for name in ("libpod_parent/conmon", "libpod_parent"):
                 with contextlib.suppress(OSError):  # absent, or another podman's
                     os.rmdir(host.CGROUP_ROOT / controller / name)
-        leaks.mounts(self.tmp)
-        shutil.rmtree(self.tmp)
-        return left
+        for path in host.bare_directories() - self.bare:
+            shutil.rmtree(path, ignore_errors=True)  # it may have become a mount
