@@ -3,7 +3,6 @@
  * The root: made a mount of its own, pivoted to, and what of it is hidden or made read-only.
  */
 #include <errno.h>
-#include <linux/stat.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -14,15 +13,23 @@
 
 int setns(int fd, int type);
 
+/* The head of struct statx (statx(2)), which some libraries declare, others not, and linux/stat.h once more. */
+struct mount_root {
+    uint32_t mask, blksize;
+    uint64_t attributes;
+    uint64_t rest[30];
+};
+#define MOUNT_ROOT 0x2000 /* STATX_ATTR_MOUNT_ROOT */
+
 /* pivot_root(2) refuses a root whose parent mount is shared. The parent is found by walking up to the first
  * directory that is a mount's root. */
 static int make_parent_private(const char *path) {
     int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
     while (fd >= 0) {
-        struct statx stx;
-        if (syscall(SYS_statx, fd, "", AT_EMPTY_PATH, STATX_TYPE, &stx) < 0)
+        struct mount_root stx;
+        if (syscall(SYS_statx, fd, "", AT_EMPTY_PATH, 0, &stx) < 0)
             break;
-        if (stx.stx_attributes & STATX_ATTR_MOUNT_ROOT) {
+        if (stx.attributes & MOUNT_ROOT) {
             int done = set_attributes(fd, 0, 0, MS_PRIVATE, 0);
             close(fd);
             return done;

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,7 @@ def pid_key(runtime: Runtime) -> str:
 def test_reused_pid(runtime: Runtime) -> None:
     """The PID belongs to a stranger now, which began at another time: stopped, and it is never signalled."""
     container = runtime.start(runtime.bundle())
+    time.sleep(0.03)  # start times count in ticks of 10 ms
     with stranger() as other:
         container.end()
         edited(runtime, container, **{pid_key(runtime): other.pid})
