@@ -183,7 +183,7 @@ def _first_state(
         },
     )
     state.remember_init()
-    state.save()
+    state.save(durable=False)
     if facts.seccomp:
         _store(f"{directory}/seccomp.bpf", facts.seccomp[0])
     return state

@@ -99,8 +99,9 @@ class State:
             raise StateError(f"state of {container_id}: not written by this version; delete --force removes it")
         return cls(directory, values)
 
-    def save(self) -> None:
-        """Writes the state so that a reader finds the old one or the new one, whole."""
+    def save(self, durable: bool = True) -> None:
+        """Writes the state so that a reader finds the old one or the new one, whole; ``durable``: also after the machine
+        has crashed (fsync(2)), which a state without a process need not be."""
         values = {"format": FORMAT, **{name: getattr(self, name) for name in _TYPES}}
         data = jsontext.dumps(values).encode("utf-8", "surrogateescape")
         path = f"{self.directory}/state.json"
@@ -110,6 +111,7 @@ class State:
                 view = memoryview(data)
                 while view:
                     view = view[os.write(descriptor, view) :]
+                if durable:
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
@@ -204,8 +206,8 @@ class Remembered:
 def now() -> str:
     """The time, RFC 3339 with nanoseconds, UTC."""
     nanoseconds = time.time_ns()
-    whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(nanoseconds // 10**9))
-    return f"{whole}.{nanoseconds % 10**9:09d}Z"
+    year, month, day, hour, minute, second = time.gmtime(nanoseconds // 10**9)[:6]  # strftime would read the time zone
+    return f"{year}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{nanoseconds % 10**9:09d}Z"
 
 
 def owner() -> str:
