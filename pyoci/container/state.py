@@ -100,8 +100,8 @@ class State:
         return cls(directory, values)
 
     def save(self, durable: bool = True) -> None:
-        """Writes the state so that a reader finds the old one or the new one, whole; ``durable``: also after the machine
-        has crashed (fsync(2)), which a state without a process need not be."""
+        """Writes the state so that a reader finds the old one or the new one, whole; ``durable``: also after a
+        crash of the machine (fsync(2)), which a state without a process need not be."""
         values = {"format": FORMAT, **{name: getattr(self, name) for name in _TYPES}}
         data = jsontext.dumps(values).encode("utf-8", "surrogateescape")
         path = f"{self.directory}/state.json"
@@ -112,7 +112,7 @@ class State:
                 while view:
                     view = view[os.write(descriptor, view) :]
                 if durable:
-                os.fsync(descriptor)
+                    os.fsync(descriptor)
             finally:
                 os.close(descriptor)
             os.rename(path + ".new", path)
