@@ -111,7 +111,7 @@ static void keep_capabilities(void) {
         prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, cap, 0, 0);
 }
 
-static void report(int fd, const char *step, int error) {
+static __attribute__((noreturn)) void report(int fd, const char *step, int error) {
     struct {
         struct sync_failure failure;
         char step[16];
@@ -151,7 +151,7 @@ static int arrange(const struct spawn *args) {
 }
 
 /* The child after clone3: arranges its descriptors and becomes init. Only async-signal-safe calls. */
-static void become_init(const struct spawn *args) {
+static __attribute__((noreturn)) void become_init(const struct spawn *args) {
     char number[16], *argv[] = {"pyoci-init", number, NULL}, *env[] = {NULL};
 
     prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -166,6 +166,45 @@ static void become_init(const struct spawn *args) {
     report(args->sync, "execveat", errno);
 }
 
+#if defined(__x86_64__)
+/* As vfork(2): the child works in our memory, on a stack of its own, until its execveat; this thread stands still
+ * meanwhile. A fork would copy the interpreter's page tables, and each page written after it. */
+static pid_t clone_child(struct clone_args *clone, const struct spawn *args) {
+    static char stack[1 << 16] __attribute__((aligned(16)));
+    sigset_t all, before;
+    pid_t pid;
+
+    clone->flags |= CLONE_VM | CLONE_VFORK;
+    clone->stack = (uint64_t)(uintptr_t)stack;
+    clone->stack_size = sizeof(stack);
+    sigfillset(&all); /* no handler of ours may run in the child */
+    sigprocmask(SIG_SETMASK, &all, &before);
+    __asm__ volatile("syscall\n\t"
+                     "test %%rax, %%rax\n\t"
+                     "jnz 1f\n\t"
+                     "mov %[args], %%rdi\n\t"
+                     "call *%[child]\n\t"
+                     "hlt\n"
+                     "1:"
+                     : "=a"(pid)
+                     : "a"(SYS_clone3), "D"(clone), "S"(sizeof(*clone)), [args] "r"(args), [child] "r"(become_init)
+                     : "rcx", "r11", "memory", "cc");
+    sigprocmask(SIG_SETMASK, &before, NULL);
+    if (pid < 0) {
+        errno = -pid;
+        return -1;
+    }
+    return pid;
+}
+#else
+static pid_t clone_child(struct clone_args *clone, const struct spawn *args) {
+    pid_t pid = clone3(clone);
+    if (pid == 0)
+        become_init(args);
+    return pid;
+}
+#endif
+
 int pyoci_spawn(struct spawn *args) {
     int pidfd = -1;
     struct clone_args clone = {
@@ -177,11 +216,9 @@ int pyoci_spawn(struct spawn *args) {
         clone.flags |= CLONE_INTO_CGROUP;
         clone.cgroup = (uint64_t)args->cgroup;
     }
-    pid_t pid = clone3(&clone);
+    pid_t pid = clone_child(&clone, args);
     if (pid < 0)
         return -errno;
-    if (pid == 0)
-        become_init(args);
     args->pid = pid;
     args->pidfd = pidfd;
     return 0;
