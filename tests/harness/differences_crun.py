@@ -375,4 +375,68 @@ CRUN = (
         "runtime/test_resources.py::test_exec_is_in_the_group",
         race=True,
     ),
+    Difference(
+        "crun",
+        "a process that enters a joined PID namespace shows its peers the host's root until it has its own",
+        "attacks/test_shared_pid.py::test_no_host_behind_a_peer",
+        race=True,
+    ),
+    Difference(
+        "crun",
+        "the test stops start and create at system calls that are pyoci's",
+        "runtime/test_moments.py::test_start_that_is_killed[sendmsg:signal=KILL:when=1]",
+        "runtime/test_moments.py::test_start_that_is_killed[sendmsg:signal=KILL:when=2]",
+        "runtime/test_moments.py::test_create_that_comes_late_to_its_lock",
+        race=True,
+    ),
+    Difference(
+        "crun",
+        "run does not handle signals until the container is made",
+        "runtime/test_moments.py::test_signal_while_creating_undoes_all",
+    ),
+    Difference(
+        "crun",
+        "kill reaches the first process alone, and nothing else ends its children in a joined PID namespace",
+        "runtime/test_moments.py::test_kill_in_a_joined_pid_namespace",
+    ),
+    Difference(
+        "crun",
+        "a container whose first process is being made has no state yet",
+        "runtime/test_moments.py::test_delete_of_a_container_in_creation",
+    ),
+    Difference(
+        "crun",
+        "the error does not name the state's file",
+        "runtime/test_moments.py::test_full_state_root",
+    ),
+    Difference(
+        "crun",
+        "1.x gets by with fewer descriptors than the test gives",
+        "runtime/test_moments.py::test_few_descriptors",
+    ),
+    Difference(
+        "crun",
+        "1.8 lets anything be mounted over /proc",
+        "attacks/test_shared_pid.py::test_bind_on_proc_by_another_name",
+    ),
+    Difference(
+        "crun",
+        "a failed poststart hook is only a warning",
+        "runtime/test_moments.py::test_poststart_that_fails_in_a_joined_pid_namespace",
+    ),
+    Difference(
+        "crun",
+        "a foreground terminal needs a terminal on the standard input",
+        "runtime/test_moments.py::test_terminal_in_a_joined_pid_namespace",
+    ),
+    Difference(
+        "crun",
+        "inherits an ignored SIGCHLD, and loses the status of a hook",
+        "runtime/test_moments.py::test_caller_that_ignores_children",
+    ),
+    Difference(
+        "crun",
+        "a link that leads nowhere is no place for a mount",
+        "runtime/test_copyup.py::test_links_of_the_image_do_not_lead_out",
+    ),
 )

@@ -218,4 +218,64 @@ RUNC = (
         "CVE-2025-31133: binds what the image's /dev/null leads to, and may hang",
         "attacks/test_image.py::test_null_that_is_a_link[image]",
     ),
+    Difference(
+        "runc",
+        "a process that enters a joined PID namespace shows its peers the host's root until it has its own",
+        "attacks/test_shared_pid.py::test_no_host_behind_a_peer",
+        race=True,
+    ),
+    Difference(
+        "runc",
+        "the test stops start and create at system calls that are pyoci's",
+        "runtime/test_moments.py::test_start_that_is_killed[sendmsg:signal=KILL:when=1]",
+        "runtime/test_moments.py::test_start_that_is_killed[sendmsg:signal=KILL:when=2]",
+        "runtime/test_moments.py::test_create_that_comes_late_to_its_lock",
+        race=True,
+    ),
+    Difference(
+        "runc",
+        "run does not handle signals until the container is made",
+        "runtime/test_moments.py::test_signal_while_creating_undoes_all",
+    ),
+    Difference(
+        "runc",
+        "kill reaches the first process alone, and nothing else ends its children in a joined PID namespace",
+        "runtime/test_moments.py::test_kill_in_a_joined_pid_namespace",
+    ),
+    Difference(
+        "runc",
+        "a container whose first process is being made has no state yet",
+        "runtime/test_moments.py::test_delete_of_a_container_in_creation",
+    ),
+    Difference(
+        "runc",
+        "the error does not name the state's file",
+        "runtime/test_moments.py::test_full_state_root",
+    ),
+    Difference(
+        "runc",
+        "1.x gets by with fewer descriptors than the test gives",
+        "runtime/test_moments.py::test_few_descriptors",
+    ),
+    Difference(
+        "runc",
+        "the test stops start at system calls that are pyoci's, and Go ends by another one",
+        "runtime/test_moments.py::test_start_that_is_killed[unlink:signal=KILL:when=1]",
+    ),
+    Difference(
+        "runc",
+        "1.1 runs poststart hooks at create, so that the signal comes before the program has its trap",
+        "runtime/test_moments.py::test_signal_while_starting_is_forwarded",
+        race=True,
+    ),
+    Difference(
+        "runc",
+        "1.1 runs poststart hooks at create",
+        "runtime/test_moments.py::test_poststart_that_fails_in_a_joined_pid_namespace",
+    ),
+    Difference(
+        "runc",
+        "a foreground terminal needs a terminal on the standard input",
+        "runtime/test_moments.py::test_terminal_in_a_joined_pid_namespace",
+    ),
 )
