@@ -28,24 +28,33 @@ def reason(error: OSError) -> str:
 
 
 def read(path: str) -> str:
-    """The whole text of a control file. Raises OSError."""
+    """The whole text of a control file. Raises OSError; FileNotFoundError also if it went after it was opened."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         text = b""
         while piece := os.read(descriptor, _ANY_SIZE):
             text += piece
+    except OSError as error:
+        raise _gone(error, path) from None
     finally:
         os.close(descriptor)
     return text.decode("ascii", "replace")
 
 
 def write(path: str, value: str) -> None:
-    """Writes a value in one write(2), as control files want it. Raises OSError."""
+    """Writes a value in one write(2), as control files want it. Raises OSError as read does."""
     descriptor = os.open(path, os.O_WRONLY)
     try:
         os.write(descriptor, value.encode())
+    except OSError as error:
+        raise _gone(error, path) from None
     finally:
         os.close(descriptor)
+
+
+def _gone(error: OSError, path: str) -> OSError:
+    """The kernel says ENODEV of an open control file whose group was removed meanwhile: it is the same as no file."""
+    return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path) if error.errno == errno.ENODEV else error
 
 
 def failed(path: str, error: OSError, value: str = "", pointer: str = "") -> CgroupError:
