@@ -18,15 +18,6 @@ if TYPE_CHECKING:
 
 LIBEXEC = os.path.join(os.path.dirname(os.path.abspath(__file__)), "libexec")
 
-SYNC_NAMES = {
-    lib.SYNC_NONE: "end",
-    lib.SYNC_CHILD: "child",
-    lib.SYNC_MOUNTED: "mounted",
-    lib.SYNC_CREATED: "created",
-    lib.SYNC_STARTING: "starting",
-    lib.SYNC_FAILED: "failed",
-}
-
 
 class NativeError(OSError):
     """A system call of the C extension failed: ``errno``, and ``step``, its name."""
@@ -150,11 +141,6 @@ def ns_type(fd: int) -> int:
     return _checked(lib.pyoci_ns_type(fd), "NS_GET_NSTYPE")
 
 
-def setns(fd: int, flags: int) -> None:
-    """setns(2): this process enters a namespace."""
-    _checked(lib.pyoci_setns(fd, flags), "setns")
-
-
 def pidfd_open(pid: int) -> int:
     """pidfd_open(2)."""
     return _checked(lib.pyoci_pidfd_open(pid), "pidfd_open", str(pid))
@@ -173,11 +159,6 @@ def wait_readable(fd: int, timeout: int) -> bool:
     return _checked(value, "poll") == 0
 
 
-def set_subreaper(on: bool) -> None:
-    """prctl(2) PR_SET_CHILD_SUBREAPER for this process."""
-    _checked(lib.pyoci_set_subreaper(int(on)), "PR_SET_CHILD_SUBREAPER")
-
-
 def bpf(command: int, attr: bytes) -> int:
     """bpf(2) with a union bpf_attr in ``attr``; gives the descriptor or 0."""
     buffer = ffi.new("char[]", attr)
@@ -193,8 +174,3 @@ def mount(source: str, target: str, fs_type: str, flags: int = 0, data: str = ""
 def umount(target: str, flags: int = 0) -> None:
     """umount2(2)."""
     _checked(lib.pyoci_umount(os.fsencode(target), flags), "umount2", target)
-
-
-def fs_magic(path: str) -> int:
-    """The magic number of the file system that holds path (statfs(2))."""
-    return _checked(lib.pyoci_fs_magic(os.fsencode(path)), "statfs", path)

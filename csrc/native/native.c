@@ -14,7 +14,6 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <sys/un.h>
-#include <sys/vfs.h>
 
 #include "../init/sys.h"
 
@@ -32,7 +31,6 @@
 #endif
 
 int mount(const char *source, const char *target, const char *type, unsigned long flags, const void *data);
-int setns(int fd, int type);
 
 static int result(long value) {
     return value < 0 ? -errno : (int)value;
@@ -305,10 +303,6 @@ int pyoci_ns_type(int fd) {
     return result(ioctl(fd, NS_GET_NSTYPE));
 }
 
-int pyoci_setns(int fd, int flags) {
-    return result(setns(fd, flags));
-}
-
 int pyoci_pidfd_open(int pid) {
     return result(pidfd_open(pid, 0));
 }
@@ -323,10 +317,6 @@ int pyoci_wait_readable(int fd, int timeout) {
     return got < 0 ? -errno : got == 0 ? -ETIMEDOUT : 0;
 }
 
-int pyoci_set_subreaper(int on) {
-    return result(prctl(PR_SET_CHILD_SUBREAPER, on, 0, 0, 0));
-}
-
 int pyoci_bpf(int command, char *attr, uint32_t size) {
     return result(syscall(SYS_bpf, command, attr, size));
 }
@@ -337,9 +327,4 @@ int pyoci_mount(const char *source, const char *target, const char *type, uint64
 
 int pyoci_umount(const char *target, int flags) {
     return result(syscall(SYS_umount2, target, flags));
-}
-
-int64_t pyoci_fs_magic(const char *path) {
-    struct statfs fs;
-    return statfs(path, &fs) < 0 ? -errno : (int64_t)fs.f_type;
 }

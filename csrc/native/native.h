@@ -45,23 +45,19 @@ int pyoci_connect(const char *path);
 int pyoci_send(int fd, uint32_t message, int32_t value, const char *payload, uint32_t size);
 int pyoci_receive(int fd, int timeout, struct sync_header *header, char *payload, uint32_t room);
 
-/* namespaces(7): the CLONE_NEW* type behind a descriptor; entering one. */
+/* namespaces(7): the CLONE_NEW* type behind a descriptor. */
 int pyoci_ns_type(int fd);
-int pyoci_setns(int fd, int flags);
 
 /* pidfd_open(2), pidfd_send_signal(2); waiting for the end of the process: 0, or -ETIMEDOUT. */
 int pyoci_pidfd_open(int pid);
 int pyoci_pidfd_send_signal(int pidfd, int signum);
 int pyoci_wait_readable(int fd, int timeout);
 
-/* prctl(2) PR_SET_CHILD_SUBREAPER; bpf(2), whose attr is read and written in place. */
-int pyoci_set_subreaper(int on);
+/* bpf(2), whose attr is read and written in place. */
 int pyoci_bpf(int command, char *attr, uint32_t size);
 
 /* mount(2) and umount2(2), for what is mounted on the host (a pod's volumes). */
 int pyoci_mount(const char *source, const char *target, const char *type, uint64_t flags, const char *data);
 int pyoci_umount(const char *target, int flags);
-/* statfs(2): the file system's magic number. */
-int64_t pyoci_fs_magic(const char *path);
 
 #endif

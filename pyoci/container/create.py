@@ -32,7 +32,7 @@ class CreateOptions:
 
     config: file name, relative to the bundle; pid_file, pidfd_socket, console_socket: paths or ""; console_fd: a
     connected console socket instead of a path, or -1; preserve_fds: how many from 3 on; stdio: what becomes 0-2;
-    extra_env: added to the process's environment; detached: nobody relays a terminal for it.
+    extra_env: added to the process's environment.
     """
 
     __slots__ = (

@@ -11,8 +11,8 @@ class Facts:
 
     bundle, rootfs: absolute paths; cgroup_unified: the host has cgroup v2 only; cgroup_namespace: the container
     has one of its own; cgroup_directories: (names of a hierarchy, directory of the container in it) for each;
-    seccomp: the compiled filter and its flags, or None; new_keyring: the name of the session keyring, "" for none;
-    no_pivot, detached terminal: the caller's flags; extra_env: LISTEN_FDS and the like.
+    seccomp: the compiled filter and its flags, or None; keyring: the name of the session keyring, "" for none;
+    no_pivot: the caller's flag; extra_env: LISTEN_FDS and the like.
     """
 
     __slots__ = (
@@ -20,7 +20,6 @@ class Facts:
         "cgroup_directories",
         "cgroup_namespace",
         "cgroup_unified",
-        "console",
         "extra_env",
         "keyring",
         "no_pivot",
@@ -39,7 +38,6 @@ class Facts:
         self.seccomp: tuple[bytes, int] | None = None
         self.keyring = ""
         self.no_pivot = False
-        self.console = False
         self.extra_env: list[str] = []
 
     def host_path(self, path: str) -> str:
