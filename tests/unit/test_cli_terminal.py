@@ -29,13 +29,15 @@ from pyoci.container import pidfile, terminal
 from pyoci.errors import LaunchError, UsageError
 
 DRIVER = """
-import fcntl, os, pty, socket, sys, termios
+import fcntl, os, pty, signal, socket, sys, termios
 sys.path.insert(0, sys.argv[1])
-from pyoci.container.terminal import Console, foreground
+from pyoci.container.terminal import Console, foreground, hold_signals
 
 console = Console() if sys.argv[2] == "tty" else None
+hold_signals()  # as run and exec do: what comes before foreground listens is forwarded too
 pid = os.fork()
 if pid == 0:
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
     if console is not None:
         os.setsid()
         master, slave = pty.openpty()
@@ -142,7 +144,10 @@ def test_our_terminal_gives_its_size_is_raw_and_is_put_back() -> None:
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 101, 0, 0))
     before = termios.tcgetattr(theirs)
-    script = "trap 'kill $!; stty size; exit 3' WINCH; stty size; sleep 20 & echo ready; wait"
+    # the first size may come before or after the shell has begun to listen, and so tells nothing
+    script = """trap 'if [ "$(stty size)" = "44 55" ]; then kill $!; stty size; exit 3; fi' WINCH
+        until [ "$(stty size)" = "33 101" ]; do sleep 0.02; done; stty size
+        sleep 20 & echo ready; while kill -0 $!; do wait; done"""
     driver = subprocess.Popen(command("tty", "bash", "-c", script), stdin=theirs, stdout=theirs, stderr=theirs)
     try:
         assert b"33 101" in read_until(ours, b"ready")
