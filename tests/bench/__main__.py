@@ -35,6 +35,7 @@ def measure(place: Place, results: Results, wanted: set[str], rounds: int, smoke
         ("scale", lambda: scale.together(place, results, 1 if smoke else 3, 4 if smoke else 100)),
         ("engines", lambda: engines.podman(place, results, ends)),
         ("engines", lambda: engines.containerd(place, results, ends)),
+        ("engines", lambda: engines.cri(place, results, ends)),
     ]
     for group, job in plan:
         if group in wanted:

@@ -1,25 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
-"""End to end: a container by podman, and one by containerd's shim, with each runtime."""
+"""End to end: a container by podman, one by containerd's shim, and a pod by the CRI, with each runtime."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness import leaks
 from harness.containerd import SETTINGS as CONTAINERD
-from harness.podman import IMAGE
+from harness.containerd import image
+from harness.podman import IMAGE, PAUSE_IMAGE
 from harness.podman import SETTINGS as PODMAN
 
 from bench.stats import Results
-from bench.timer import ENVIRONMENT, CallError, collect
-from bench.tools import REPOSITORY, Place
+from bench.timer import ENVIRONMENT, TIMEOUT, CallError, collect
+from bench.tools import REPOSITORY, Place, Tool
 
-NO_CRI = "a client of the CRI (crictl) is not in Debian; `ctr run` goes through the same shim"
+if TYPE_CHECKING:
+    from harness.cri import Client
 
 
 def podman(place: Place, results: Results, rounds: int) -> None:
@@ -74,21 +79,26 @@ def podman(place: Place, results: Results, rounds: int) -> None:
 
 def containerd(place: Place, results: Results, rounds: int) -> None:
     """`ctr run --rm IMAGE true` through containerd-shim-runc-v2, with a containerd of our own."""
-    results.skipped["CRI pod"] = NO_CRI
     missing = [name for name in ("containerd", "ctr") if not shutil.which(name)]
     if missing:
         results.skipped["ctr run"] = f"{missing[0]} is not installed"
         return
-    home = place.path / "containerd"
+    with _daemon(place.path / "containerd", CONTAINERD) as home:
+        _containers(place, results, rounds, home)
+
+
+@contextlib.contextmanager
+def _daemon(home: Path, settings: str) -> Iterator[Path]:
+    """A containerd in a new directory, which is given."""
     home.mkdir()
-    (home / "config.toml").write_text(CONTAINERD.format(tmp=home))
+    (home / "config.toml").write_text(settings.format(tmp=home))
     with open(home / "log", "wb") as log:
         daemon = subprocess.Popen(
             ["containerd", "--config", str(home / "config.toml")], stdin=subprocess.DEVNULL, stdout=log, stderr=log
         )
     try:
         _wait_for(home / "sock")
-        _containers(place, results, rounds, home)
+        yield home
     finally:
         daemon.terminate()
         descriptor = os.pidfd_open(daemon.pid)
@@ -139,6 +149,59 @@ def _containers(place: Place, results: Results, rounds: int, home: Path) -> None
             )
             if turn:
                 row.add(tool.name, spent)
+
+
+def cri(place: Place, results: Results, rounds: int) -> None:
+    """A pod of one container through the CRI, as the kubelet makes it: from RunPodSandbox to the container's start,
+    to its end, and to the pod's removal.
+
+    The network is the node's: a CNI plugin would cost each runtime the same.
+    """
+    missing = [name for name in ("containerd", "ctr") if not shutil.which(name)]
+    if missing:
+        results.skipped["CRI pod"] = f"{missing[0]} is not installed"
+        return
+    from harness import cri as speaker  # here, for `bench docs` runs without grpcio
+
+    handlers = {tool.name: tool.command for tool in place.tools}
+    with _daemon(place.path / "cri", speaker.settings(handlers)) as home:
+        for archive in (image(home, place.path / "busybox"), PAUSE_IMAGE):
+            argv = [str(shutil.which("ctr")), "--address", str(home / "sock"), "--namespace", speaker.NAMESPACE]
+            place.timer.call([*argv, "images", "import", "--snapshotter", "native", str(archive)])
+        client = speaker.Client(home / "sock")
+        try:
+            for turn in range(rounds + 1):
+                for tool in place.tools:
+                    for step, spent in _pod(place, client, tool, home / "logs", turn).items():
+                        if turn:
+                            results.row("engines", f"CRI pod to {step}").add(tool.name, spent)
+        finally:
+            client.close()
+    collect()
+    leaks.control_groups(f"{place.prefix}-cri")  # the parent, which is the kubelet's affair
+
+
+def _pod(place: Place, client: Client, tool: Tool, logs: Path, turn: int) -> dict[str, int]:
+    """One pod's whole life: nanoseconds from its beginning to each step."""
+    from harness.cri import EXITED, container_config, pod_config
+
+    config = pod_config(f"{tool.name}-{turn}", f"/{place.prefix}-cri", logs, namespace_options={"network": "NODE"})
+    container = container_config("true", "/bin/true")
+    spent, begin = {}, time.perf_counter_ns()
+    pod = client.call("RunPodSandbox", config=config, runtime_handler=tool.name).pod_sandbox_id
+    made = client.call("CreateContainer", pod_sandbox_id=pod, config=container, sandbox_config=config).container_id
+    client.call("StartContainer", container_id=made)
+    spent["start"] = time.perf_counter_ns() - begin
+    while client.call("ContainerStatus", container_id=made).status.state != EXITED:
+        if time.perf_counter_ns() - begin > TIMEOUT * 1e9:
+            raise CallError(f"{tool.name}: container {made} did not end in {TIMEOUT:.0f} s")
+        time.sleep(0.001)
+    spent["exit"] = time.perf_counter_ns() - begin
+    client.call("StopPodSandbox", pod_sandbox_id=pod)
+    client.call("RemovePodSandbox", pod_sandbox_id=pod)
+    spent["removal"] = time.perf_counter_ns() - begin
+    collect()
+    return spent
 
 
 def _wait_for(socket: Path) -> None:

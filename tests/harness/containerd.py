@@ -51,23 +51,36 @@ def image(directory: Path, busybox: Path) -> Path:
 class Containerd:
     """One running containerd; `close` ends it, and says what was left of the containers."""
 
-    def __init__(self, busybox: Path) -> None:
+    def __init__(self, busybox: Path, settings: str = SETTINGS, namespace: str = NAMESPACE) -> None:
         self.tmp = Path(tempfile.mkdtemp(prefix=f"pt{os.getpid()}ctr-"))
-        (self.tmp / "config.toml").write_text(SETTINGS.format(tmp=self.tmp))
+        self.namespace = namespace
+        self.parent = namespace  # of the containers' control groups
+        (self.tmp / "config.toml").write_text(settings.format(tmp=self.tmp))
         self.count = 0
-        log = open(self.tmp / "log", "wb")  # noqa: SIM115  (the daemon keeps it)
-        with log:
-            argv = ["containerd", "--config", str(self.tmp / "config.toml")]
-            self.daemon = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        reaper.CALLS.add(self.daemon.pid)
-        wait_until((self.tmp / "sock").exists, "containerd's socket", 20)
+        self.daemon = self.start_daemon()
         self.ok("images", "import", "--snapshotter", "native", str(image(self.tmp, busybox)))
+
+    def start_daemon(self) -> subprocess.Popen[bytes]:
+        """Starts the daemon and waits for its socket."""
+        with open(self.tmp / "log", "ab") as log:
+            argv = ["containerd", "--config", str(self.tmp / "config.toml")]
+            daemon = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        reaper.CALLS.add(daemon.pid)
+        wait_until((self.tmp / "sock").exists, "containerd's socket", 20)
+        return daemon
+
+    def stop_daemon(self) -> None:
+        """Ends the daemon; its shims and their containers go on."""
+        self.daemon.terminate()
+        if reaper.wait_for_call(self.daemon, 10) is None:
+            self.daemon.kill()
+            self.daemon.wait()
 
     def call(self, *args: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
         """Calls ctr; output goes to files, as the shim may outlive the call."""
         self.count += 1
         out, err = self.tmp / f"call-{self.count}.out", self.tmp / f"call-{self.count}.err"
-        argv = ["ctr", "--address", str(self.tmp / "sock"), "--namespace", NAMESPACE, *args]
+        argv = ["ctr", "--address", str(self.tmp / "sock"), "--namespace", self.namespace, *args]
         with open(out, "wb") as out_file, open(err, "wb") as err_file:
             child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=out_file, stderr=err_file)
         reaper.CALLS.add(child.pid)
@@ -98,14 +111,11 @@ class Containerd:
         """Ends the daemon and its shims; what was left behind of containers, by name."""
         self.remove_all()
         shims = [pid for pid in inspection.descendants(os.getpid()) if pid != self.daemon.pid and inspection.alive(pid)]
-        self.daemon.terminate()
-        if reaper.wait_for_call(self.daemon, 10) is None:
-            self.daemon.kill()
-            self.daemon.wait()
+        self.stop_daemon()
         left = [f"shim or process {pid}" for pid in shims if inspection.alive(pid)]
         leaks.processes(set())
-        groups = leaks.control_groups(NAMESPACE)  # the parent, named by the namespace, is containerd's own affair
-        left += [group for group in groups if not group.endswith(f"/{NAMESPACE}")]
+        groups = leaks.control_groups(self.parent)  # the parent itself is containerd's own affair
+        left += [group for group in groups if not group.endswith(f"/{self.parent}")]
         leaks.mounts(self.tmp)
         shutil.rmtree(self.tmp)
         return left

@@ -36,7 +36,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if os.geteuid() != 0:
         return  # tests/conftest.py skips them all
     for item in items:
-        if not {"runtime", "podman", "ctr"} & set(getattr(item, "fixturenames", ())):
+        if not {"runtime", "podman", "ctr", "cri"} & set(getattr(item, "fixturenames", ())):
             continue
         found = differences.find(item.nodeid, kind())
         if found and not item.get_closest_marker("xfail"):  # each conftest.py registers this hook
