@@ -126,7 +126,10 @@ def send(fd: int, message: int, value: int = 0, payload: bytes = b"") -> None:
 
 
 def receive(fd: int, timeout: int = -1) -> Message:
-    """The next sync message; kind SYNC_NONE at the end. ``timeout`` in ms; raises TimedOut."""
+    """The next sync message; kind SYNC_NONE at the end. ``timeout`` in ms; raises TimedOut, and what
+    :func:`check_interrupt` raises."""
+    while _interrupts >= 0 and wait_two(_interrupts, fd) & 1:
+        check_interrupt()
     head = ffi.new("struct sync_header *")
     buffer = ffi.new("char[]", 4096)
     size = lib.pyoci_receive(fd, timeout, head, buffer, 4096)
@@ -174,3 +177,71 @@ def mount(source: str, target: str, fs_type: str, flags: int = 0, data: str = ""
 def umount(target: str, flags: int = 0) -> None:
     """umount2(2)."""
     _checked(lib.pyoci_umount(os.fsencode(target), flags), "umount2", target)
+
+
+def block_signals(signals: int) -> None:
+    """From here on a set of signals (bit N-1: signal N) waits for a :func:`signalfd` (sigprocmask(2), SIG_BLOCK)."""
+    _checked(lib.pyoci_block_signals(signals), "rt_sigprocmask")
+
+
+def signalfd(signals: int) -> int:
+    """signalfd(2) of a set of blocked signals: close-on-exec, and never waiting in :func:`take_signal`."""
+    return _checked(lib.pyoci_signalfd(signals), "signalfd")
+
+
+def take_signal(fd: int) -> int:
+    """The number of the next signal that waits at a signalfd; 0 if there is none."""
+    return _checked(lib.pyoci_take_signal(fd), "read", "signalfd")
+
+
+def signal_ignored(signum: int) -> bool:
+    """Whether a signal is ignored, which is inherited (sigaction(2))."""
+    return _checked(lib.pyoci_signal_ignored(signum), "sigaction") == 1
+
+
+def signal_default(signum: int) -> None:
+    """Gives a signal its default action."""
+    _checked(lib.pyoci_signal_default(signum), "sigaction")
+
+
+def wait_two(first: int, second: int) -> int:
+    """poll(2) for reading, without end: 1 (the first), 2 (the second) or 3 (both)."""
+    return _checked(lib.pyoci_wait_two(first, second), "poll")
+
+
+_interrupts = -1
+
+
+def interrupt_by(signals: int) -> None:
+    """From here on a set of blocked signals ends ``receive``, and the wait for a hook, by :func:`check_interrupt`.
+
+    Not a handler: what one notes just before a wait begins does not end the wait.
+    """
+    global _interrupts
+    _interrupts = signalfd(signals)
+
+
+def interrupts() -> int:
+    """What a wait has to poll besides its own, to call :func:`check_interrupt` when it is readable; -1: nothing."""
+    return _interrupts
+
+
+def check_interrupt() -> None:
+    """Raises KeyboardInterrupt if one of the signals has come, unless our caller had us ignore it."""
+    if _interrupts < 0:
+        return
+    taken = []
+    while number := take_signal(_interrupts):  # all of them: those that came together are one interrupt
+        taken.append(number)
+    for number in taken:
+        if not signal_ignored(number):
+            raise KeyboardInterrupt
+
+
+def end_interrupts() -> None:
+    """From here on the signals only wait. Raises KeyboardInterrupt if one has come before."""
+    global _interrupts
+    check_interrupt()
+    if _interrupts >= 0:
+        os.close(_interrupts)
+        _interrupts = -1

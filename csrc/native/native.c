@@ -11,6 +11,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <sys/un.h>
@@ -327,4 +328,39 @@ int pyoci_mount(const char *source, const char *target, const char *type, uint64
 
 int pyoci_umount(const char *target, int flags) {
     return result(syscall(SYS_umount2, target, flags));
+}
+
+/* A bare call: the kernel's set has 64 bits, that of libc is longer. */
+int pyoci_block_signals(uint64_t set) {
+    return result(syscall(SYS_rt_sigprocmask, SIG_BLOCK, &set, NULL, sizeof(set)));
+}
+
+int pyoci_signalfd(uint64_t set) {
+    return result(syscall(SYS_signalfd4, -1, &set, sizeof(set), SFD_CLOEXEC | SFD_NONBLOCK));
+}
+
+int pyoci_take_signal(int fd) {
+    struct signalfd_siginfo taken;
+    if (read(fd, &taken, sizeof(taken)) < 0)
+        return errno == EAGAIN ? 0 : -errno;
+    return (int)taken.ssi_signo;
+}
+
+int pyoci_signal_ignored(int signum) {
+    struct sigaction action;
+    if (sigaction(signum, NULL, &action) < 0)
+        return -errno;
+    return action.sa_handler == SIG_IGN;
+}
+
+int pyoci_signal_default(int signum) {
+    struct sigaction action = {.sa_handler = SIG_DFL};
+    return result(sigaction(signum, &action, NULL));
+}
+
+int pyoci_wait_two(int first, int second) {
+    struct pollfd ready[2] = {{.fd = first, .events = POLLIN}, {.fd = second, .events = POLLIN}};
+    if (poll(ready, 2, -1) < 0)
+        return -errno;
+    return (ready[0].revents ? 1 : 0) | (ready[1].revents ? 2 : 0);
 }

@@ -60,4 +60,16 @@ int pyoci_bpf(int command, char *attr, uint32_t size);
 int pyoci_mount(const char *source, const char *target, const char *type, uint64_t flags, const char *data);
 int pyoci_umount(const char *target, int flags);
 
+/* Signals that wait in the kernel until they are read (signalfd(2)). A set has bit N-1 for signal N. `block` adds to
+ * what this thread has blocked; `take` gives the number of the next one that waits, or 0. */
+int pyoci_block_signals(uint64_t set);
+int pyoci_signalfd(uint64_t set);
+int pyoci_take_signal(int fd);
+/* Whether a signal is ignored (1 or 0), as our caller may have left it; and the way back to its default action. */
+int pyoci_signal_ignored(int signum);
+int pyoci_signal_default(int signum);
+
+/* poll(2) for reading, without end: 1 (the first), 2 (the second) or 3 (both). */
+int pyoci_wait_two(int first, int second);
+
 #endif

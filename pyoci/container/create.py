@@ -79,13 +79,16 @@ class CreateOptions:
         self.extra_env = list(extra_env)
 
 
-def create(root: Root, container_id: str, bundle: str, options: CreateOptions) -> State:
+def create(
+    root: Root, container_id: str, bundle: str, options: CreateOptions, config: dict[str, Any] | None = None
+) -> State:
     """Creates a container from a bundle and leaves its init waiting.
 
-    bundle: absolute path. Gives the saved state. Raises PyociError; then nothing is left behind.
+    bundle: absolute path; config: what load.config gave for it, if that was called. Gives the saved state. Raises PyociError; then nothing is left behind.
     """
     root.container(container_id)
-    config = load.config(bundle, options.config)
+    if config is None:
+        config = load.config(bundle, options.config)
     rootfs = _check(config, bundle, options)
     host = cgroup.host()
     path = cgroup.resolve((config.get("linux") or {}).get("cgroupsPath"), container_id)

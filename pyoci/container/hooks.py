@@ -14,6 +14,7 @@ import errno
 import os
 import time
 
+from pyoci import native
 from pyoci.container.processes import expect_children
 from pyoci.container.signals import SIGKILL, SIGPIPE, SIGXFSZ
 from pyoci.errors import HookError
@@ -138,11 +139,14 @@ def _wait(pid: int, output: int, timeout: float | None) -> tuple[bytes, str]:
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
     poll.register(output, select.POLLIN)
+    if native.interrupts() >= 0:
+        poll.register(native.interrupts(), select.POLLIN)
     end = None if timeout is None else time.monotonic() + timeout
     try:
         while True:
             left = None if end is None else max(0.0, end - time.monotonic())
             events = dict(poll.poll(None if left is None else min(left * 1000, _LONGEST)))
+            native.check_interrupt()
             if output in events:
                 chunk = _read(output)
                 kept = (kept + chunk)[-_KEPT:]

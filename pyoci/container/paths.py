@@ -107,7 +107,9 @@ class Lock:
         def interrupted(number: int, frame: object) -> None:
             raise InterruptedError
 
-        before = _signal.signal(_signal.SIGALRM, interrupted)
+        before = _signal.signal(_signal.SIGALRM, _signal.SIG_IGN)  # which drops one that was held back
+        _signal.signal(_signal.SIGALRM, interrupted)
+        mask = _signal.pthread_sigmask(_signal.SIG_UNBLOCK, [_signal.SIGALRM])
         _signal.setitimer(_signal.ITIMER_REAL, seconds)
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX)
@@ -115,6 +117,7 @@ class Lock:
             return False
         finally:
             _signal.setitimer(_signal.ITIMER_REAL, 0)
+            _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
             _signal.signal(_signal.SIGALRM, before)
         return True
 

@@ -6,16 +6,15 @@ from __future__ import annotations
 import os
 
 from pyoci import native
+from pyoci.container.signals import SIGCHLD
 
 _DEAD = frozenset("ZXx")
 
 
 def expect_children() -> None:
     """A caller may have us ignore SIGCHLD; then children would vanish unreaped, with their status (waitpid(2))."""
-    import _signal
-
-    if _signal.getsignal(_signal.SIGCHLD) == _signal.SIG_IGN:
-        _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
+    if native.signal_ignored(SIGCHLD):
+        native.signal_default(SIGCHLD)
 
 
 def start_time(pid: int) -> int:

@@ -3,15 +3,16 @@
 
 from __future__ import annotations
 
+from pyoci import native
 from pyoci.container.create import CreateOptions, create
 from pyoci.container.delete import delete
 from pyoci.container.start import start
-from pyoci.container.terminal import hold_signals, interrupt_by_signals
+from pyoci.container.terminal import Console, foreground, interrupt_by_signals
+from pyoci.spec import load
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyoci.container.paths import Root
-    from pyoci.container.terminal import Console
 
 
 def run(
@@ -22,20 +23,18 @@ def run(
 
     Raises PyociError; a container that could not be started is deleted.
     """
+    config = load.config(bundle, options.config)
     console = None
     if not detach:
         interrupt_by_signals()
-    if not detach and not options.console_socket and _wants_terminal(bundle, options):
-        from pyoci.container.terminal import Console
-
-        console = Console()
-        options.console_fd = console.remote
+        if not options.console_socket and (config.get("process") or {}).get("terminal"):
+            console = Console()
+            options.console_fd = console.remote
     try:
-        state = create(root, container_id, bundle, options)
+        state = create(root, container_id, bundle, options, config)
         pidfd = -1 if detach else state.open_init()
         try:
-            if not detach:
-                hold_signals()
+            native.end_interrupts()  # the program may run soon: what comes now is for it
             start(root, container_id)
         except BaseException:
             delete(root, container_id, force=True)
@@ -48,18 +47,9 @@ def run(
             console.close()
 
 
-def _wants_terminal(bundle: str, options: CreateOptions) -> bool:
-    from pyoci.spec import load
-
-    return bool((load.config(bundle, options.config).get("process") or {}).get("terminal"))
-
-
 def _wait(root: Root, container_id: str, pid: int, pidfd: int, console: Console | None, keep: bool) -> int:
-    from pyoci.container.terminal import foreground
-
     try:
         return foreground(pidfd, pid, console)
     finally:
-        hold_signals()  # what comes now is too late to be forwarded, and must not keep us from deleting
         if not keep:
             delete(root, container_id, force=True)

@@ -18,6 +18,7 @@ NUMBERS["POLL"] = NUMBERS["IO"]
 SIGKILL = NUMBERS["KILL"]
 SIGTERM = NUMBERS["TERM"]
 SIGPIPE = NUMBERS["PIPE"]
+SIGCHLD = NUMBERS["CHLD"]
 SIGXFSZ = NUMBERS["XFSZ"]
 
 # The C libraries keep 32 and 33 (glibc) and 34 (musl) for themselves; glibc's SIGRTMIN is what shells and people mean.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 
+from pyoci import native
 from pyoci.container.signals import NUMBERS, SIGPIPE, SIGRTMAX, SIGRTMIN
 from pyoci.errors import LaunchError, UsageError
 
@@ -17,8 +18,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import select
     from _socket import socket
-    from collections.abc import Callable
-    from types import FrameType
 
 CONNECT_WAIT = 10  # seconds for a listener with a full backlog, and for init to get its descriptor through
 RECEIVE_WAIT = 10.0  # seconds for init to make the PTY and send its master
@@ -32,26 +31,27 @@ _KEPT = [
     NUMBERS[name]
     for name in "KILL STOP CHLD PIPE URG TSTP TTIN TTOU ILL TRAP ABRT BUS FPE SEGV SYS STKFLT XFSZ XCPU".split()
 ]
-FORWARDED = tuple(number for number in (*range(1, 32), *range(SIGRTMIN, SIGRTMAX + 1)) if number not in _KEPT)
-
-
-_HELD = tuple(number for number in FORWARDED if number != NUMBERS["ALRM"])  # which Lock needs
-
-
-def interrupt_by_signals() -> None:
-    """For a foreground ``run`` that creates: what asks us to end does so by an exception, so that all is undone."""
-    import _signal
-
-    for name in ("HUP", "INT", "TERM"):
-        if _signal.getsignal(NUMBERS[name]) != _signal.SIG_IGN:
-            _signal.signal(NUMBERS[name], _signal.default_int_handler)
+# Sets of signals: bit N-1 is signal N.
+FORWARDED = sum(1 << number - 1 for number in (*range(1, 32), *range(SIGRTMIN, SIGRTMAX + 1)) if number not in _KEPT)
+_HELD = FORWARDED | 1 << SIGPIPE - 1
+_ENDING = sum(1 << NUMBERS[name] - 1 for name in ("HUP", "INT", "QUIT", "TERM"))
 
 
 def hold_signals() -> None:
-    """From here on signals wait for :func:`foreground`, which forwards them: the process may run already."""
-    import _signal
+    """From here on signals wait for :func:`foreground`, which forwards them: the process may run already.
 
-    _signal.pthread_sigmask(_signal.SIG_BLOCK, _HELD)
+    SIGPIPE waits for nobody: a reader of our output that goes away must not take us with it.
+    """
+    native.block_signals(_HELD)
+
+
+def interrupt_by_signals() -> None:
+    """For a foreground ``run`` that creates: what asks us to end does so by an exception, so that all is undone.
+
+    Other signals are held. native.end_interrupts ends it.
+    """
+    hold_signals()
+    native.interrupt_by(_ENDING)
 
 
 def connect_console(path: str) -> int:
@@ -183,51 +183,56 @@ def foreground(pidfd: int, pid: int, console: Console | None) -> int:
 
     pidfd, pid: of the child; console: its terminal, whose master is received here, or None when it has our standard
     descriptors. Gives 0-255, or 128 + signal. Raises LaunchError when the terminal does not come, OSError.
-    Our own terminal is raw meanwhile and is put back in every case.
+    The caller has called :func:`hold_signals`, and signals stay held. Our own terminal is raw meanwhile and is put
+    back in every case.
     """
-    signals = _Signals()
+    signals = native.signalfd(FORWARDED)
     settings = None
     try:
-        relay = None
-        if console is not None:
-            console.receive()
-            settings = _raw(0)
-            relay = Relay(console.master, 0, 1)
+        if console is None:
+            while native.wait_two(signals, pidfd) & 1:
+                _forward(signals, pidfd, None)
+            return _status(pidfd, pid)
+        console.receive()
+        settings = _raw(0)
+        relay = Relay(console.master, 0, 1)
         _loop(pidfd, signals, relay, console)
-        if relay is not None:
-            relay.finish()
+        relay.finish()
         return _status(pidfd, pid)
     finally:
         if settings is not None:
             _restore(0, settings)
-        signals.close()
+        os.close(signals)
 
 
-def _loop(pidfd: int, signals: _Signals, relay: Relay | None, console: Console | None) -> None:
-    """Until the process has ended."""
-    import _signal
+def _loop(pidfd: int, signals: int, relay: Relay, console: Console) -> None:
+    """Relays until the process has ended."""
     import select
 
     while True:
         poll = select.poll()
         poll.register(pidfd, select.POLLIN)
-        poll.register(signals.wakeup, select.POLLIN)
-        if relay is not None:
-            relay.register(poll)
+        poll.register(signals, select.POLLIN)
+        relay.register(poll)
         ready = dict(poll.poll())
-        if signals.wakeup in ready:
-            for number in signals.take():
-                if number == _WINCH and console is not None:
-                    console.resize()
-                    continue
-                try:
-                    _signal.pidfd_send_signal(pidfd, number)
-                except ProcessLookupError:
-                    pass  # it ended just now; the pidfd says so next
-        if relay is not None:
-            relay.step(ready)
+        if signals in ready:
+            _forward(signals, pidfd, console)
+        relay.step(ready)
         if pidfd in ready:
             return
+
+
+def _forward(signals: int, pidfd: int, console: Console | None) -> None:
+    """Sends what came to the process; with a terminal of its own it learns of a new window size by that."""
+    while number := native.take_signal(signals):
+        if number == _WINCH and console is not None:
+            console.resize()
+            continue
+        try:
+            native.pidfd_send_signal(pidfd, number)
+        except native.NativeError as error:
+            if error.errno != errno.ESRCH:  # it ended just now; the pidfd says so next
+                raise
 
 
 def _status(pidfd: int, pid: int) -> int:
@@ -235,44 +240,6 @@ def _status(pidfd: int, pid: int) -> int:
     if result is None:
         raise LaunchError(f"wait for process {pid}: it has not ended")
     return result.si_status if result.si_code == os.CLD_EXITED else 128 + result.si_status
-
-
-class _Signals:
-    """Catches what is forwarded; the numbers come through a pipe that poll(2) can wait for."""
-
-    __slots__ = ("_before", "_wakeup_before", "_write", "wakeup")
-
-    def __init__(self) -> None:
-        import _signal
-
-        self.wakeup, self._write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        self._wakeup_before = _signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
-        self._before: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}
-        for number in FORWARDED:
-            self._before[number] = _signal.signal(number, _noted)
-        # a reader of our output that goes away must not take us with it while the process runs
-        self._before[SIGPIPE] = _signal.signal(SIGPIPE, _signal.SIG_IGN)
-        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, FORWARDED)  # what hold_signals kept back comes now
-
-    def take(self) -> bytes:
-        """The numbers that came since the last call, a byte each."""
-        try:
-            return os.read(self.wakeup, _CHUNK)
-        except BlockingIOError:
-            return b""
-
-    def close(self) -> None:
-        import _signal
-
-        for number, before in self._before.items():
-            _signal.signal(number, _signal.SIG_DFL if before is None else before)
-        _signal.set_wakeup_fd(self._wakeup_before)
-        os.close(self.wakeup)
-        os.close(self._write)
-
-
-def _noted(number: int, frame: FrameType | None) -> None:
-    """Does nothing: that it is set makes the interpreter write the number to the wakeup pipe."""
 
 
 class Relay:
