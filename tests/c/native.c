@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The extension's C: how the child's descriptors are arranged, sockets at long paths, messages, sealed files.
+ * The extension's C: how the child's descriptors are arranged, sockets at long paths, messages, signals, sealed files.
  * The program is its own init: started with the name pyoci-init, it tells what descriptors it has.
  */
 #include "../../csrc/native/native.c"
@@ -193,6 +193,31 @@ static void messages(void) {
     close(pair[0]);
 }
 
+static void signals(void) {
+    const uint64_t set = 1 << (SIGUSR1 - 1) | 1 << (SIGPIPE - 1);
+    int ends[2], fd = pyoci_signalfd(1 << (SIGUSR1 - 1));
+    CHECK(fd >= 0 && fcntl(fd, F_GETFD) == FD_CLOEXEC);
+    CHECK(pyoci_block_signals(set) == 0);
+    CHECK(pyoci_take_signal(fd) == 0);
+    CHECK(raise(SIGUSR1) == 0 && raise(SIGPIPE) == 0);
+    CHECK(pipe(ends) == 0);
+    CHECK(pyoci_wait_two(fd, ends[0]) == 1);
+    CHECK(write(ends[1], "x", 1) == 1);
+    CHECK(pyoci_wait_two(fd, ends[0]) == 3);
+    CHECK(pyoci_take_signal(fd) == SIGUSR1);
+    CHECK(pyoci_take_signal(fd) == 0);
+    CHECK(pyoci_wait_two(fd, ends[0]) == 2);
+    CHECK(pyoci_take_signal(ends[1]) == -EBADF);
+    CHECK(pyoci_signal_ignored(SIGUSR2) == 0);
+    signal(SIGUSR2, SIG_IGN);
+    CHECK(pyoci_signal_ignored(SIGUSR2) == 1);
+    CHECK(pyoci_signal_default(SIGUSR2) == 0 && pyoci_signal_ignored(SIGUSR2) == 0);
+    CHECK(pyoci_signal_ignored(1000) == -EINVAL && pyoci_signal_default(SIGKILL) == -EINVAL);
+    close(fd);
+    close(ends[0]);
+    close(ends[1]);
+}
+
 static void sealed(void) {
     const struct plan_fds fds = {.sync = 4, .start = -1, .preserve = 0};
     const struct plan_op ops[] = {{.kind = PLAN_SETSID}, {.kind = PLAN_EXEC}};
@@ -238,6 +263,7 @@ int main(int argc, char **argv) {
     no_room();
     long_paths();
     messages();
+    signals();
     sealed();
     CHECK(open_descriptors() == before);
     return 0;

@@ -49,11 +49,15 @@ def test_signal_while_starting_is_forwarded(runtime: Runtime) -> None:
     runtime.assert_clean()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_signal_while_creating_undoes_all(runtime: Runtime, number: signal.Signals) -> None:
-    """Nobody but `run` itself knows of the container that it was about to make."""
-    begun = runtime.tmp / "createRuntime"
-    bundle = runtime.bundle().args("/bin/true").hook("createRuntime", f"touch {begun}; sleep 30").save()
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT])
+@pytest.mark.parametrize("stage", ["createRuntime", "createContainer"])
+def test_signal_while_creating_undoes_all(runtime: Runtime, stage: str, number: signal.Signals) -> None:
+    """Nobody but `run` itself knows of the container that it was about to make.
+
+    It waits for hooks that are its own children, and for the first process, which has the others.
+    """
+    begun = runtime.tmp / stage
+    bundle = runtime.bundle().args("/bin/true").hook(stage, f"touch {begun}; sleep 30").save()
     runtime.container(bundle)
     before = signal.signal(number, lambda *_: None)  # what is ignored, as in a shell's background, stays so in children
     child, result = runtime.popen("run", "--bundle", bundle.path, bundle.name)
@@ -63,6 +67,48 @@ def test_signal_while_creating_undoes_all(runtime: Runtime, number: signal.Signa
     assert runtime.finish(child, result, 5).code == 1, result
     assert "interrupted" in result.err
     runtime.assert_clean()
+
+
+@pytest.mark.parametrize("stage", ["createRuntime", "createContainer"])
+def test_signal_that_the_caller_ignores_undoes_nothing(runtime: Runtime, stage: str) -> None:
+    """As below nohup, or in the background of a shell."""
+    begun = runtime.tmp / stage
+    bundle = runtime.bundle().sh("exit 3").hook(stage, f"touch {begun}; sleep 0.3").save()
+    runtime.container(bundle)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    child, result = runtime.popen("run", "--bundle", bundle.path, bundle.name)
+    signal.signal(signal.SIGHUP, before)
+    wait_until(begun.exists, "the hook")
+    for _ in range(2):
+        child.send_signal(signal.SIGHUP)
+    assert runtime.finish(child, result).code == 3, result
+    runtime.assert_clean()
+
+
+def test_signal_while_creating_is_held_for_the_program(runtime: Runtime) -> None:
+    """One that does not ask `run` to end: it is the program's, and waits until there is one."""
+    begun = runtime.tmp / "createRuntime"
+    bundle = runtime.bundle().args("/bin/sleep", "30").drop_namespace("pid")  # PID 1 would not end by it
+    bundle.hook("createRuntime", f"touch {begun}; sleep 0.3").save()
+    runtime.container(bundle)
+    child, result = runtime.popen("run", "--bundle", bundle.path, bundle.name)
+    wait_until(begun.exists, "the hook")
+    child.send_signal(signal.SIGUSR1)
+    assert runtime.finish(child, result, 10).code == 128 + signal.SIGUSR1, result
+    runtime.assert_clean()
+
+
+def test_signals_are_not_blocked_in_the_program(runtime: Runtime) -> None:
+    """What `run` and `exec` hold for the program is not held by it; nor what their caller has blocked."""
+    words = ["/bin/grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status"]
+    none = "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n"
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGUSR1])
+    try:
+        assert runtime.output(runtime.bundle().args(*words)) == none
+        with runtime.start(runtime.bundle().args("/bin/sleep", "100")) as container:
+            assert runtime.ok("exec", container.id, *words).out == none
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def test_signal_to_an_early_exec_is_forwarded(runtime: Runtime) -> None:
