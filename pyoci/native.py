@@ -241,7 +241,9 @@ def check_interrupt() -> None:
 def end_interrupts() -> None:
     """From here on the signals only wait. Raises KeyboardInterrupt if one has come before."""
     global _interrupts
-    check_interrupt()
-    if _interrupts >= 0:
-        os.close(_interrupts)
-        _interrupts = -1
+    try:
+        check_interrupt()
+    finally:
+        if _interrupts >= 0:
+            os.close(_interrupts)
+            _interrupts = -1

@@ -84,7 +84,8 @@ def create(
 ) -> State:
     """Creates a container from a bundle and leaves its init waiting.
 
-    bundle: absolute path; config: what load.config gave for it, if that was called. Gives the saved state. Raises PyociError; then nothing is left behind.
+    bundle: absolute path; config: what load.config gave for it, if that was called. Gives the saved state.
+    Raises PyociError; then nothing is left behind.
     """
     root.container(container_id)
     if config is None:

@@ -239,6 +239,17 @@ RUNC = (
     ),
     Difference(
         "runc",
+        "run handles a signal that was ignored, and so one that comes late enough is forwarded",
+        "runtime/test_moments.py::test_signal_that_the_caller_ignores_undoes_nothing",
+        race=True,
+    ),
+    Difference(
+        "runc",
+        "the program has what the caller has blocked",
+        "runtime/test_moments.py::test_signals_are_not_blocked_in_the_program",
+    ),
+    Difference(
+        "runc",
         "kill reaches the first process alone, and nothing else ends its children in a joined PID namespace",
         "runtime/test_moments.py::test_kill_in_a_joined_pid_namespace",
     ),

@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 
 import pytest
 from harness import tracing
-from harness.runtime import Runtime
+from harness.runtime import TIMEOUT, Runtime
 
 pytestmark = pytest.mark.skipif(not shutil.which("strace"), reason="the host has no strace")
 
@@ -41,3 +42,21 @@ def test_init_opens_no_library(runtime: Runtime, verb: str) -> None:
     assert inside
     words = (".so", ".py", "locale", "nsswitch", "gconv", "/usr/")
     assert [line for line in inside if any(word in line for word in words)] == []
+
+
+@pytest.mark.parametrize("verb", ["run", "exec"])
+def test_no_handler_is_installed(runtime: Runtime, verb: str) -> None:
+    """Signals come by a descriptor. Python's module asks for each signal's handler when it is imported: 60 calls."""
+    if "launcher: image" not in runtime.ok("--version", bare=True).out:
+        pytest.skip("this runtime starts an interpreter, or is none, and sets up handlers before its verb")
+    if verb == "run":
+        bundle = runtime.bundle().args("/bin/true").save()
+        words = ["run", "--bundle", str(bundle.path), runtime.container(bundle).id]
+    else:
+        words = ["exec", runtime.start(runtime.bundle().args("/bin/sleep", "100")).id, "/bin/true"]
+    log = runtime.tmp / "calls"
+    argv = ["strace", "-qq", "-e", "trace=rt_sigaction,signalfd4", "-o", str(log), str(runtime.command)]
+    subprocess.run([*argv, "--root", str(runtime.root), *words], stdin=subprocess.DEVNULL, timeout=TIMEOUT, check=True)
+    calls = [line.partition("(")[0] for line in log.read_text().splitlines() if not line.startswith("---")]
+    assert "signalfd4" in calls
+    assert calls.count("rt_sigaction") <= 3, calls
