@@ -193,6 +193,9 @@ bench-docs: $(B)/bench/venv/.stamp ## write docs/benchmarks.md and its plots fro
 bench-instructions: $(B)/.built bundles $(BENCHED) ## count instructions anew (as root, by valgrind)
 	@$(BENCH) instructions
 
+hot: $(B)/.built ## record anew which functions verbs call: the image lays them side by side (as root)
+	@$(RUN) csrc/launcher/record_hot.py $(B)/lib >/dev/null
+
 $(B)/bench/%: tests/bench/%.c
 	@mkdir -p $(@D)
 	@musl-gcc $(STRICT) -static -s -idirafter /usr/include -idirafter /usr/include/$$($(CC) -print-multiarch) $< -o $@

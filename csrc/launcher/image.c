@@ -9,7 +9,7 @@
  *
  * For this to be sound, all of Python's state has to be in the copy, and nothing of libc's:
  *   - make_image.py renames the data sections of libpython and of the extension modules, so that theirs lie together, apart
- *     from libc's, and makes them call kept_malloc and its family, which serve from a heap that is a section too;
+ *     from libc's, and makes them call kept_malloc and its family, which serve from a heap that is a section too (heap.c);
  *   - the program is static and has fixed addresses, so each pointer means the same in both processes;
  *   - no thread runs, no file is open, and the thread state is detached at that moment;
  *   - what the process got from outside (arguments, environment, own path) is put in when the copy begins. image.py
@@ -30,100 +30,25 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include "heap.h"
 #include "place.h"
-
-#define HEAP_SIZE ((size_t)12 << 20)
-#define PAGE 4096
 
 /* Sections whose names are C identifiers get their ends as symbols from the linker. */
 extern char __start_pydata[], __stop_pydata[], __start_pybss[], __stop_pybss[];
 extern char __start_pyruntime[], __stop_pyruntime[];
 
-static char heap[HEAP_SIZE] __attribute__((section("pyheap,\"aw\",@progbits#"), aligned(PAGE)));
-
 /* What the copy has to know, kept like Python's data. */
 static struct {
-    int complete;
-    char *heap_end; /* of what was given out */
     PyThreadState *thread;
     PyObject *environ; /* posix.environ */
     PyObject *main;    /* image.main */
-} kept __attribute__((section("pydata"))) = {.heap_end = heap};
+} kept __attribute__((section("pydata")));
 
 PyMODINIT_FUNC PyInit__cffi_backend(void);
 PyMODINIT_FUNC PyInit__native(void);
 PyMODINIT_FUNC PyInit__seccomp(void);
 PyMODINIT_FUNC PyInit__json(void);
 PyMODINIT_FUNC PyInit_termios(void);
-
-/* --- memory ------------------------------------------------------------------------------------------------------- */
-
-static int is_kept(const void *memory) {
-    return (uintptr_t)memory - (uintptr_t)heap < HEAP_SIZE;
-}
-
-static void *take(size_t size, size_t alignment) {
-    uintptr_t start = ((uintptr_t)kept.heap_end + alignment - 1) & ~(uintptr_t)(alignment - 1);
-
-    if (size > (uintptr_t)heap + HEAP_SIZE - start) {
-        fail("build the image", "HEAP_SIZE in csrc/launcher/image.c is too small");
-        abort();
-    }
-    kept.heap_end = (char *)start + size;
-    return (void *)start;
-}
-
-/* malloc(3), kept: the size stands in the 16 bytes before. */
-void *kept_malloc(size_t size) {
-    size_t *memory;
-
-    if (kept.complete)
-        return malloc(size);
-    memory = take(size + 16, 16);
-    memory[0] = size;
-    return memory + 2;
-}
-
-void *kept_calloc(size_t count, size_t size) {
-    if (kept.complete)
-        return calloc(count, size);
-    if (size && count > HEAP_SIZE / size)
-        return NULL;
-    return memset(kept_malloc(count * size), 0, count * size);
-}
-
-/* What the copy does not need any more stays unused: the page is a page of the file. */
-void kept_free(void *memory) {
-    if (!is_kept(memory))
-        free(memory);
-}
-
-void *kept_realloc(void *memory, size_t size) {
-    size_t old;
-    void *moved;
-
-    if (!is_kept(memory))
-        return memory ? realloc(memory, size) : kept_malloc(size);
-    old = ((size_t *)memory)[-2];
-    moved = kept_malloc(size);
-    return moved ? memcpy(moved, memory, old < size ? old : size) : NULL;
-}
-
-static void *allocate_arena(void *context, size_t size) {
-    void *memory;
-
-    (void)context;
-    if (!kept.complete)
-        return take(size, PAGE);
-    memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    return memory == MAP_FAILED ? NULL : memory;
-}
-
-static void free_arena(void *context, void *memory, size_t size) {
-    (void)context;
-    if (!is_kept(memory))
-        munmap(memory, size);
-}
 
 /* getpwuid_r(3) without the modules of nsswitch.conf, which a static program cannot load: /etc/passwd alone. */
 int getpwuid_r(uid_t uid, struct passwd *entry, char *buffer, size_t size, struct passwd **found) {
@@ -141,13 +66,11 @@ int getpwuid_r(uid_t uid, struct passwd *entry, char *buffer, size_t size, struc
 /* --- building ----------------------------------------------------------------------------------------------------- */
 
 static int add_modules(void) {
-    PyObjectArenaAllocator arenas = {NULL, allocate_arena, free_arena};
-
-    PyObject_SetArenaAllocator(&arenas);
+    heap_serve_arenas();
     if (PyImport_AppendInittab("_cffi_backend", PyInit__cffi_backend) ||
         PyImport_AppendInittab("pyoci._native", PyInit__native) ||
         PyImport_AppendInittab("pyoci._seccomp", PyInit__seccomp) || PyImport_AppendInittab("_json", PyInit__json) ||
-        PyImport_AppendInittab("termios", PyInit_termios))
+        PyImport_AppendInittab("termios", PyInit_termios) || PyImport_AppendInittab("_builder", PyInit__builder))
         return fail("build the image", "out of memory");
     return 0;
 }
@@ -164,6 +87,8 @@ static PyStatus set_config(PyConfig *config, int argc, char **argv) {
     config->install_signal_handlers = 0;
     config->parse_argv = 0;
     config->pathconfig_warnings = 0;
+    config->use_hash_seed = 1;
+    config->hash_seed = (unsigned long)atol(argv[argc - 1]);
     config->module_search_paths_set = 1;
     for (size_t i = 0; i < COUNT(places) && !PyStatus_Exception(status); i++)
         status = PyConfig_SetBytesString(config, places[i], PYOCI_PREFIX);
@@ -186,6 +111,7 @@ static void start_python(int argc, char **argv) {
     preconfig.configure_locale = 0;
     preconfig.coerce_c_locale = 0;
     status = Py_PreInitialize(&preconfig);
+    heap_serve_objects();
     PyConfig_InitIsolatedConfig(&config);
     if (!PyStatus_Exception(status))
         status = set_config(&config, argc, argv);
@@ -231,7 +157,7 @@ static int put(char *file, const char *start, const char *end) {
     return fail("build the image", "a section is not in the program's file");
 }
 
-static int write_copy(const char *path) {
+static int write_copy(const char *path, const char *heap_end) {
     int input = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
     int output = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0755);
     struct stat found;
@@ -243,7 +169,7 @@ static int write_copy(const char *path) {
     if (file == MAP_FAILED)
         return fail(path, strerror(errno));
     if (put(file, __start_pydata, __stop_pydata) || put(file, __start_pybss, __stop_pybss) ||
-        put(file, __start_pyruntime, __stop_pyruntime) || put(file, heap, kept.heap_end))
+        put(file, __start_pyruntime, __stop_pyruntime) || put(file, heap, heap_end))
         return 1;
     for (off_t done = 0; done < found.st_size;) {
         ssize_t count = write(output, file + done, (size_t)(found.st_size - done));
@@ -255,18 +181,19 @@ static int write_copy(const char *path) {
     return close(output) ? fail(path, strerror(errno)) : 0;
 }
 
-/* image OUTPUT image.py PACKAGE */
+/* image OUTPUT image.py MODULES HOT hot.py SEED: writes HOT if it is not there, else OUTPUT. */
 static int build(int argc, char **argv) {
-    if (argc != 4)
-        return fail("build the image", "takes OUTPUT SCRIPT PACKAGE");
-    if (add_modules())
+    if (argc != 7)
+        return fail("build the image", "takes OUTPUT image.py MODULES HOT hot.py SEED");
+    if (heap_read_hot(argv[4]) || add_modules())
         return 1;
     start_python(argc, argv);
     if (run_script(argv[2]))
         return 1;
+    if (!heap_knows_hot())
+        return heap_list_hot(argv[4], argv[5]);
     kept.thread = PyEval_SaveThread();
-    kept.complete = 1;
-    return write_copy(argv[1]);
+    return write_copy(argv[1], heap_finish());
 }
 
 /* --- running ------------------------------------------------------------------------------------------------------ */
@@ -329,7 +256,7 @@ int main(int argc, char **argv) {
     const struct layout *layout;
     int result;
 
-    if (!kept.complete)
+    if (!heap_complete())
         return build(argc, argv);
     if (own_path(program, directory, sizeof(program)))
         return 1;
@@ -337,6 +264,7 @@ int main(int argc, char **argv) {
     if (!layout)
         return 1;
     join(library, sizeof(library), directory, layout->package);
+    heap_map_hot();
     PyEval_RestoreThread(kept.thread);
     PyOS_AfterFork_Child();
     result = call_main(argc, argv, program, library);

@@ -13,7 +13,9 @@ import gc
 import marshal
 import os
 import sys
-from importlib.machinery import BuiltinImporter, ModuleSpec
+
+# What importlib.machinery would give, without the modules that it needs.
+BuiltinImporter, ModuleSpec = sys.meta_path[0], type(sys.__spec__)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -91,6 +93,10 @@ def load() -> None:
     for name in [*LIBRARY.split(), *modules]:
         __import__(name)
     sys.meta_path[:] = [*sys.meta_path[1:], elsewhere]
+    for module in ("pyoci._native", "pyoci._seccomp"):
+        library = sys.modules[module].lib
+        for name in dir(library):
+            getattr(library, name)  # cffi makes a function when it is asked for, and keeps it
 
 
 def settle() -> None:
@@ -104,6 +110,8 @@ def settle() -> None:
     sys.pyoci_launcher = "image of CPython " + sys.version.split()[0]  # type: ignore[attr-defined]
     gc.collect()
     gc.freeze()
+    gc.disable()  # a verb ends before its garbage matters
+    sys._clear_type_cache()  # its entries hold names of the build, which the first lookups would let go
 
 
 def paths() -> list[tuple[dict[str, Any], str, str]]:

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+#include "fail.h"
 
 /* Where the package may stand, seen from the launcher's directory, and where its dependencies
  * stand then ("": with the package). The first that holds the package counts. */
@@ -19,11 +19,6 @@ static const struct layout {
     const char *package;
     const char *dependencies;
 } layouts[] = {PYOCI_LAYOUTS};
-
-static int fail(const char *what, const char *about) {
-    fprintf(stderr, "pyoci: %s: %s\n", what, about);
-    return 1;
-}
 
 /* The absolute path of this program, without its last part in *directory. Returns 0 or 1. */
 static int own_path(char *program, char *directory, size_t size) {

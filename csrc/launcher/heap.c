@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The heap of the image (image.c): while it is made, malloc(3) of libpython and of the extension modules, and Python's
+ * allocators too. Blocks lie in the order of their birth, so what was made together lies together.
+ *
+ * Whatever a verb writes to, and be it a reference count, becomes a page of its own, at 2 us a page. So the program that
+ * makes the image runs twice. The first time it writes down which of its blocks are hot, by number; hot.py knows which
+ * objects verbs touch. The second time, which allocates in the very same order, these lie at the heap's begin, and the
+ * copy has them mapped by one system call.
+ */
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <errno.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include "fail.h"
+#include "heap.h"
+
+#define HEAP_SIZE ((size_t)16 << 20)
+#define HOT_SIZE ((size_t)2 << 20)
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+#define UNIT 16 /* blocks begin at multiples of it */
+
+char heap[HEAP_SIZE] __attribute__((section("pyheap,\"aw\",@progbits#"), aligned(4096)));
+
+/* Kept in the copy, like Python's data. */
+static struct {
+    int complete;
+    char *hot_end, *cold_end;        /* of what was given out */
+    PyMemAllocatorEx memory, object; /* pymalloc, which serves the copy */
+} kept __attribute__((section("pydata"))) = {.hot_end = heap, .cold_end = heap + HOT_SIZE};
+
+/* What only the build has to know: libc's, and so not in the copy. */
+static struct {
+    unsigned blocks;                   /* how many were given out */
+    unsigned number[HEAP_SIZE / UNIT]; /* of the block that begins there, from 1 */
+    char hot[HEAP_SIZE / UNIT];        /* by number */
+    int knows_hot;
+    void *spare[2][4096]; /* freed blocks by zone and size in units, each holding the next one's address */
+    FILE *list;           /* of the numbers of hot blocks, to be written */
+} making;
+
+static int is_kept(const void *memory) {
+    return (uintptr_t)memory - (uintptr_t)heap < HEAP_SIZE;
+}
+
+/* A block and the eight bytes before it, which hold its size. */
+static size_t whole(size_t size) {
+    return (size + sizeof(size_t) + UNIT - 1) & ~(size_t)(UNIT - 1);
+}
+
+static int is_hot(const void *memory) {
+    return (uintptr_t)memory - (uintptr_t)heap < HOT_SIZE;
+}
+
+static void **spare(int hot, size_t total) {
+    return total / UNIT < COUNT(making.spare[0]) ? &making.spare[hot][total / UNIT] : NULL;
+}
+
+static void *take(int hot, size_t total) {
+    char **end = hot ? &kept.hot_end : &kept.cold_end;
+    char *memory = *end + UNIT;
+
+    if (total + UNIT > (size_t)(heap + (hot ? HOT_SIZE : HEAP_SIZE) - *end)) {
+        fail("build the image", "HEAP_SIZE or HOT_SIZE in csrc/launcher/image.c is too small");
+        abort();
+    }
+    *end += total;
+    return memory;
+}
+
+/* malloc(3), kept. */
+void *kept_malloc(size_t size) {
+    size_t total = whole(size);
+    void **list, *memory;
+    int hot;
+
+    if (kept.complete)
+        return malloc(size);
+    if (++making.blocks == COUNT(making.hot)) {
+        fail("build the image", "more blocks than HEAP_SIZE in csrc/launcher/image.c has room for");
+        abort();
+    }
+    hot = making.hot[making.blocks];
+    list = spare(hot, total);
+    if (list && *list) {
+        memory = *list;
+        *list = *(void **)memory;
+    } else {
+        memory = take(hot, total);
+    }
+    ((size_t *)memory)[-1] = size;
+    making.number[((char *)memory - heap) / UNIT] = making.blocks;
+    return memory;
+}
+
+void *kept_calloc(size_t count, size_t size) {
+    if (kept.complete)
+        return calloc(count, size);
+    if (size && count > HEAP_SIZE / size)
+        return NULL;
+    return memset(kept_malloc(count * size), 0, count * size);
+}
+
+/* What the copy does not need any more stays unused, and is not even looked at: the page is a page of the file. */
+void kept_free(void *memory) {
+    void **list;
+
+    if (!is_kept(memory)) {
+        free(memory);
+    } else if (!kept.complete) {
+        list = spare(is_hot(memory), whole(((size_t *)memory)[-1]));
+        if (list) {
+            *(void **)memory = *list;
+            *list = memory;
+        }
+    }
+}
+
+void *kept_realloc(void *memory, size_t size) {
+    size_t old;
+    void *moved;
+
+    if (!is_kept(memory))
+        return memory ? realloc(memory, size) : kept_malloc(size);
+    old = ((size_t *)memory)[-1];
+    moved = kept_malloc(size);
+    if (moved) {
+        memcpy(moved, memory, old < size ? old : size);
+        kept_free(memory);
+    }
+    return moved;
+}
+
+/* Python's allocators while the image is made: small objects too are blocks of the heap, in the order of their birth. */
+static void *object_malloc(void *context, size_t size) {
+    (void)context;
+    return kept_malloc(size);
+}
+
+static void *object_calloc(void *context, size_t count, size_t size) {
+    (void)context;
+    return kept_calloc(count, size);
+}
+
+static void *object_realloc(void *context, void *memory, size_t size) {
+    (void)context;
+    return kept_realloc(memory, size);
+}
+
+static void object_free(void *context, void *memory) {
+    (void)context;
+    kept_free(memory);
+}
+
+/* pymalloc's arenas, and the stack of Python's frames. */
+static void *allocate_arena(void *context, size_t size) {
+    void *memory;
+
+    (void)context;
+    if (!kept.complete)
+        return kept_malloc(size);
+    memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return memory == MAP_FAILED ? NULL : memory;
+}
+
+static void free_arena(void *context, void *memory, size_t size) {
+    (void)context;
+    if (!is_kept(memory))
+        munmap(memory, size);
+}
+
+int heap_read_hot(const char *path) {
+    FILE *list = fopen(path, "re");
+    unsigned number;
+
+    if (!list)
+        return errno == ENOENT ? 0 : fail(path, strerror(errno));
+    while (fscanf(list, "%u", &number) == 1)
+        if (number < COUNT(making.hot))
+            making.hot[number] = 1;
+    making.knows_hot = 1;
+    return fclose(list) ? fail(path, strerror(errno)) : 0;
+}
+
+/* The block of the object at an address; the collector's two words may be before the object. */
+static void write_hot(uintptr_t address) {
+    for (int words = 0; words <= 2; words += 2) {
+        uintptr_t place = (address - (size_t)words * sizeof(void *) - (uintptr_t)heap) / UNIT;
+
+        if (address % UNIT == 0 && place < COUNT(making.number) && making.number[place])
+            fprintf(making.list, "%u\n", making.number[place]);
+    }
+}
+
+/* Members by name, which hot.py asks for. */
+static const struct {
+    const char *name;
+    size_t offset;
+} members[] = {
+    {"ma_keys", offsetof(PyDictObject, ma_keys)},
+    {"ob_item", offsetof(PyListObject, ob_item)},
+    {"ht_cached_keys", offsetof(PyHeapTypeObject, ht_cached_keys)},
+    {"co_localsplusnames", offsetof(PyCodeObject, co_localsplusnames)},
+    {"co_localspluskinds", offsetof(PyCodeObject, co_localspluskinds)},
+    {"co_linetable", offsetof(PyCodeObject, co_linetable)},
+    {"co_exceptiontable", offsetof(PyCodeObject, co_exceptiontable)},
+};
+
+/* hot(address, member, ...): writes down the block of an object, and those that its members of these names point to. */
+static PyObject *builder_hot(PyObject *module, PyObject *arguments) {
+    uintptr_t address = PyLong_AsSize_t(PyTuple_GET_ITEM(arguments, 0));
+
+    (void)module;
+    if (PyErr_Occurred())
+        return NULL;
+    write_hot(address);
+    for (Py_ssize_t i = 1; i < PyTuple_GET_SIZE(arguments); i++)
+        for (size_t j = 0; j < COUNT(members); j++)
+            if (!PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(arguments, i), members[j].name))
+                write_hot(*(uintptr_t *)(address + members[j].offset));
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef builder_methods[] = {{"hot", builder_hot, METH_VARARGS, NULL}, {NULL, NULL, 0, NULL}};
+
+static struct PyModuleDef builder = {
+    .m_base = PyModuleDef_HEAD_INIT,
+    .m_name = "_builder",
+    .m_methods = builder_methods,
+};
+
+PyMODINIT_FUNC PyInit__builder(void) {
+    return PyModule_Create(&builder);
+}
+
+/* --- for image.c -------------------------------------------------------------------------------------------------- */
+
+int heap_complete(void) {
+    return kept.complete;
+}
+
+void heap_serve_arenas(void) {
+    PyObjectArenaAllocator arenas = {NULL, allocate_arena, free_arena};
+
+    PyObject_SetArenaAllocator(&arenas);
+}
+
+void heap_serve_objects(void) {
+    PyMemAllocatorEx allocator = {NULL, object_malloc, object_calloc, object_realloc, object_free};
+
+    PyMem_GetAllocator(PYMEM_DOMAIN_MEM, &kept.memory);
+    PyMem_GetAllocator(PYMEM_DOMAIN_OBJ, &kept.object);
+    PyMem_SetAllocator(PYMEM_DOMAIN_MEM, &allocator);
+    PyMem_SetAllocator(PYMEM_DOMAIN_OBJ, &allocator);
+}
+
+int heap_knows_hot(void) {
+    return making.knows_hot;
+}
+
+int heap_list_hot(const char *path, const char *script) {
+    FILE *file = fopen(script, "re");
+    int failed;
+
+    if (!file)
+        return fail(script, strerror(errno));
+    making.list = fopen(path, "we");
+    if (!making.list)
+        return fail(path, strerror(errno));
+    failed = PyRun_SimpleFileEx(file, script, 1);
+    return fclose(making.list) || failed;
+}
+
+char *heap_finish(void) {
+    kept.object.malloc(kept.object.ctx, 1); /* so that pymalloc has its tables and an arena */
+    PyMem_SetAllocator(PYMEM_DOMAIN_MEM, &kept.memory);
+    PyMem_SetAllocator(PYMEM_DOMAIN_OBJ, &kept.object);
+    kept.complete = 1;
+    return kept.cold_end;
+}
+
+void heap_map_hot(void) {
+    madvise(heap, (size_t)(kept.hot_end - heap), MADV_POPULATE_WRITE);
+}

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs after image.py in the first of two runs of the program that becomes the image (image.c): says which objects are
+hot, that is, which are touched when verbs run, so that the second run puts them side by side.
+
+hot.txt, beside this file, names the functions that verbs call. What a function touches follows from its code: its
+constants and names, what its names mean in its module and in the modules and classes that it uses, and of a built-in
+type the methods that bear one of these names.
+"""
+
+from __future__ import annotations
+
+import builtins
+import gc
+import os
+import sys
+from types import CodeType, FunctionType, ModuleType
+
+import _builder
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from typing import Any
+
+# Types whose methods verbs call on values, not on something with a name.
+BUILT_IN = (str, bytes, list, dict, tuple, set, frozenset, int, memoryview, object, type, OSError, ValueError)
+HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE
+STDLIB = sys.path[0] + "/"
+# The C members that point to further blocks of an object and that Python does not show.
+MEMBERS: dict[type, tuple[str, ...]] = {
+    dict: ("ma_keys",),
+    list: ("ob_item",),
+    type: ("ht_cached_keys",),
+    CodeType: ("co_localsplusnames", "co_localspluskinds", "co_linetable", "co_exceptiontable"),
+}
+
+
+def listed(path: str) -> set[tuple[str, str]]:
+    """The lines of hot.txt: file, tab, function."""
+    with open(path, encoding="utf-8") as file:
+        rows = [line.rstrip("\n").split("\t") for line in file]
+    return {(row[0], row[1]) for row in rows}
+
+
+def codes(code: CodeType) -> Iterator[CodeType]:
+    """A function's code, and that of the functions in it."""
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from codes(constant)
+
+
+class Hot:
+    """The hot objects; each is kept from being freed while the addresses count."""
+
+    def __init__(self) -> None:
+        self.found: dict[int, Any] = {}
+
+    def add(self, value: Any) -> None:
+        """An object, and what is touched with it."""
+        if id(value) in self.found:
+            return
+        self.found[id(value)] = value
+        if isinstance(value, (tuple, list, frozenset)):
+            self.add_all(value)
+        elif isinstance(value, dict) and not value.keys() & {"__name__", "__module__"}:  # a table
+            self.add_all(value)
+            self.add_all(value.values())
+        elif isinstance(value, FunctionType):
+            self.add_all((value.__defaults__, value.__kwdefaults__, value.__closure__, value.__globals__))
+            self.add_all(cell.cell_contents for cell in value.__closure__ or ())
+        elif isinstance(value, type):
+            self.add_all((value.__mro__, value.__bases__))
+            self.add(gc.get_referents(vars(value))[0])  # the dict behind the proxy
+
+    def add_all(self, values: Iterable[Any]) -> None:
+        """Several objects."""
+        for value in values:
+            self.add(value)
+
+    def add_code(self, code: CodeType, names: dict[str, Any]) -> None:
+        """A code object, and what its names mean; names: the globals of its module."""
+        self.add_all((code, code.co_consts, code.co_names, code.co_varnames, code.co_name, code.co_qualname))
+        for name in code.co_names:
+            if name in sys.modules:  # imported in the function
+                self.add_module(sys.modules[name], code.co_names)
+            value = names.get(name, vars(builtins).get(name))
+            self.add(value)
+            if isinstance(value, ModuleType):
+                self.add_module(value, code.co_names)
+            elif isinstance(value, type):
+                self.add_all(vars(value)[inner] for inner in code.co_names if inner in vars(value))
+
+    def add_module(self, module: ModuleType, names: Iterable[str]) -> None:
+        """A module, and what these names mean in it."""
+        self.add_all((module, vars(module), module.__spec__, getattr(module.__spec__, "__dict__", None)))
+        self.add_all(vars(module)[name] for name in names if name in vars(module))
+
+    def add_methods(self, names: set[str]) -> None:
+        """The attributes of these names, of the built-in types and of all classes that were found."""
+        for kind in [*BUILT_IN, *(value for value in self.found.values() if isinstance(value, type))]:
+            for base in kind.__mro__:
+                self.add(base)
+                self.add_all(vars(base)[name] for name in names if name in vars(base))
+
+    def write(self) -> None:
+        """Hands all of them to the builder."""
+        for address, value in self.found.items():
+            heap_type = not isinstance(value, type) or value.__flags__ & HEAP_TYPE
+            _builder.hot(address, *(MEMBERS.get(type(value), ()) if heap_type else ()))
+
+
+def find(wanted: set[tuple[str, str]]) -> Hot:
+    """All that the functions of hot.txt touch."""
+    gc.unfreeze()
+    hot = Hot()
+    attributes: set[str] = set()
+    for function in [value for value in gc.get_objects() if isinstance(value, FunctionType)]:
+        for code in codes(function.__code__):
+            if (code.co_filename.removeprefix(STDLIB), code.co_qualname) in wanted:
+                hot.add(function)
+                hot.add_code(code, function.__globals__)
+                attributes.update(code.co_names)
+    hot.add_methods(attributes)
+    return hot
+
+
+sys.stderr = os.fdopen(2, "w", closefd=False)  # image.py took it away
+find(listed(os.path.join(os.path.dirname(sys.argv[5]), "hot.txt"))).write()

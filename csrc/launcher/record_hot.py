@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writes hot.txt, the functions that verbs call: ``make hot``, as root, after ``make``. See hot.py for what it is for.
+
+Takes the directory of the built package. Runs each verb that engines call on a container of busybox, as an engine
+would call it, and notes every Python function that is entered. A function that is missing in hot.txt costs a page
+fault or two; one that is listed in vain costs a few hundred bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, HERE)
+from make_image import LEFT_OUT  # noqa: E402 - found through the path above
+
+BUSYBOX = "/bin/busybox"
+SECCOMP = {
+    "defaultAction": "SCMP_ACT_ALLOW",
+    "syscalls": [{"names": ["mount"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1}],
+}
+
+
+def call(main: Callable[[list[str]], int], words: list[str]) -> set[str]:
+    """One command in a process of its own; the functions it entered. Raises SystemExit if it fails."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        found: set[str] = set()
+
+        def note(frame: FrameType, event: str, argument: object) -> None:
+            if event == "call":
+                found.add(f"{frame.f_code.co_filename}\t{frame.f_code.co_qualname}")
+
+        os.close(reader)
+        sys.setprofile(note)
+        status = main(words)
+        sys.setprofile(None)
+        with os.fdopen(writer, "w", encoding="utf-8") as pipe:
+            pipe.write("\n".join(found))
+        os._exit(status)
+    os.close(writer)
+    with os.fdopen(reader, encoding="utf-8") as pipe:
+        lines = set(pipe.read().splitlines())
+    if os.waitpid(child, 0)[1]:
+        raise SystemExit(f"record_hot: failed: pyoci {' '.join(words)}")
+    return lines
+
+
+def bundle(directory: str, default: Callable[[], dict[str, Any]], *arguments: str) -> str:
+    """A bundle whose program is busybox; its path."""
+    os.makedirs(f"{directory}/rootfs/bin")
+    shutil.copy2(BUSYBOX, f"{directory}/rootfs/bin/busybox")
+    config = default()
+    config["process"].update(args=["/bin/busybox", *arguments], terminal=False)
+    config["linux"].update(seccomp=SECCOMP, cgroupsPath="/pyoci-record-hot")
+    with open(f"{directory}/config.json", "w", encoding="utf-8") as file:
+        json.dump(config, file)
+    return directory
+
+
+def wait_for_end(pid_file: str) -> None:
+    """Until the process of a pid file has ended and was reaped; at most ten seconds."""
+    with open(pid_file, encoding="ascii") as file:
+        process = f"/proc/{file.read()}"
+    end = time.monotonic() + 10
+    while os.path.exists(process) and time.monotonic() < end:
+        time.sleep(0.01)
+
+
+def import_all(package: str) -> None:
+    """Imports what the image has in it, so that importing is not noted."""
+    for directory, _, files in os.walk(os.path.join(package, "pyoci")):
+        for file in files:
+            name = os.path.relpath(os.path.join(directory, file), package)[:-3].replace("/", ".")
+            if file.endswith(".py") and not name.startswith(LEFT_OUT):
+                __import__(name.removesuffix(".__init__"))
+
+
+def record(place: str) -> set[str]:
+    """All functions that the verbs enter."""
+    from pyoci.cli.main import main
+    from pyoci.spec.default import config
+
+    process = config()["process"] | {"args": ["/bin/busybox", "true"], "terminal": False}
+    with open(f"{place}/process.json", "w", encoding="utf-8") as file:
+        json.dump(process, file)
+    sleeper, true = bundle(f"{place}/sleep", config, "sleep", "1000"), bundle(f"{place}/true", config, "true")
+    flags = ["--root", f"{place}/root", "--log", f"{place}/log", "--log-format", "json"]
+    found: set[str] = set()
+    for _ in range(2):  # the second time seccomp's program comes from the cache, and that is what counts
+        found.clear()
+        for words in (
+            ["create", "--bundle", sleeper, "--pid-file", f"{place}/pid", "one"],
+            ["start", "one"],
+            ["state", "one"],
+            ["list"],
+            ["exec", "one", "/bin/busybox", "true"],
+            ["exec", "--detach", "--process", f"{place}/process.json", "--pid-file", f"{place}/pid2", "one"],
+            ["kill", "one", "KILL"],
+        ):
+            found |= call(main, [*flags, *words])
+        wait_for_end(f"{place}/pid")
+        found |= call(main, [*flags, "delete", "one"])
+        found |= call(main, [*flags, "run", "--bundle", true, "two"])
+    return found
+
+
+def run(package: str) -> None:
+    """Records, and writes hot.txt beside this file."""
+    sys.path.insert(0, package)
+    import_all(package)
+    place = tempfile.mkdtemp(prefix="pyoci-record-hot-")
+    try:
+        found = record(place)
+    finally:
+        shutil.rmtree(place)
+    # the standard library's modules that are frozen in are called <frozen NAME>, in each Python alike
+    lines = {line.removeprefix(package.rstrip("/") + "/") for line in found}
+    wanted = sorted(line for line in lines if line.startswith(("pyoci/", "<frozen ")) and "<module>" not in line)
+    with open(os.path.join(HERE, "hot.txt"), "w", encoding="utf-8") as file:
+        file.writelines(line + "\n" for line in wanted)
+    print(f"record_hot: {len(wanted)} functions", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    run(os.path.abspath(sys.argv[1]))
