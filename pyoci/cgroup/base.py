@@ -15,6 +15,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from pyoci.cgroup.files import Setting
+
 SIGKILL = 9
 WAIT_SECONDS = 10.0  # the longest that freeze() and delete() wait for the kernel
 _BATCH = 256  # pidfds open at a time
@@ -26,21 +28,36 @@ class Cgroup:
     path: from the root of the hierarchies; paths: controller → directory (``unified`` on v2).
     """
 
-    __slots__ = ("path", "paths")
+    __slots__ = ("_made", "path", "paths")
     manager = "cgroupfs"
 
     def __init__(self, path: str, paths: dict[str, str]) -> None:
         self.path = path
         self.paths = paths
+        self._made: list[str] = []
 
-    def create(self, resources: dict[str, Any]) -> None:
-        """Makes the directories, writes the limits, attaches the device filter; undoes all of it on failure.
+    def create(self, resources: dict[str, Any]) -> list[Setting]:
+        """Makes the directories, and what a process has to find when it enters: a filled cpuset and the device rules.
+        Undoes all of it on failure.
 
-        resources: ``linux.resources`` of config.json. An empty group that exists is used; one that is frozen or has
-        processes is refused (runtime-spec, "Control groups"). Raises CgroupError, and UnsupportedError for a
-        resource that is not supported yet.
+        resources: ``linux.resources`` of config.json. Gives the limits, for limit() to write. An empty group that
+        exists is used; one that is frozen or has processes is refused (runtime-spec, "Control groups"). Raises
+        CgroupError, and UnsupportedError for a resource that is not supported yet.
         """
         raise NotImplementedError
+
+    def limit(self, settings: list[Setting]) -> None:
+        """Writes the limits that create() gave. They are for the container's program: a process that is in the group
+        already is held to them from now on, with what it has used till now. Raises CgroupError.
+        """
+        raise NotImplementedError
+
+    def discard(self) -> None:
+        """Undoes create() and all that came after it: kills the processes, removes the group, and those above it
+        that were missing before. Raises CgroupError.
+        """
+        self.delete(kill=True)
+        remove_directories(self._made)
 
     def update(self, resources: dict[str, Any]) -> None:
         """Writes the limits that ``resources`` names and leaves the others as they are. Raises CgroupError."""
@@ -85,8 +102,9 @@ class Cgroup:
         """Whether freeze() was called on this group (and not on one above it)."""
         raise NotImplementedError
 
-    def delete(self) -> None:
-        """Removes the group and those below it, waiting for processes that are about to end.
+    def delete(self, kill: bool = False) -> None:
+        """Removes the group and those below it, waiting for processes that are about to end; with ``kill``, those
+        that are there are killed first.
 
         Raises CgroupError if processes are still there after WAIT_SECONDS.
         """
@@ -126,7 +144,11 @@ class Disabled(Cgroup):
     def __init__(self) -> None:
         super().__init__("", {})
 
-    def create(self, resources: dict[str, Any]) -> None:
+    def create(self, resources: dict[str, Any]) -> list[Setting]:
+        """Does nothing."""
+        return []
+
+    def limit(self, settings: list[Setting]) -> None:
         """Does nothing."""
 
     def update(self, resources: dict[str, Any]) -> None:
@@ -156,7 +178,7 @@ class Disabled(Cgroup):
         """Never."""
         return False
 
-    def delete(self) -> None:
+    def delete(self, kill: bool = False) -> None:
         """Does nothing."""
 
 
@@ -203,12 +225,12 @@ def make_directory(directory: str, mountpoint: str, made: list[str]) -> bool:
 
 
 def remove_directories(made: list[str]) -> None:
-    """Removes what make_directory() made, as far as nobody else has come to use it."""
+    """Removes what make_directory() made, as far as it is still there and nobody else has come to use it."""
     for place in reversed(made):
         try:
             os.rmdir(place)
         except OSError:
-            return
+            pass
 
 
 def try_rmdir(directory: str) -> bool:

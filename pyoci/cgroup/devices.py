@@ -20,6 +20,7 @@ READ, WRITE, MKNOD = 2, 4, 1  # BPF_DEVCG_ACC_*, <linux/bpf.h>
 ALL = READ | WRITE | MKNOD
 
 _BITS = {"r": READ, "w": WRITE, "m": MKNOD}
+_LETTERS = ["".join(letter for letter, bit in _BITS.items() if access & bit) for access in range(ALL + 1)]
 _POINTER = "/linux/resources/devices"
 
 
@@ -160,9 +161,8 @@ def _covers(wide: Key, narrow: Key) -> bool:
 
 
 def _text(key: Key, access: int) -> str:
-    kind, *numbers = key
-    major, minor = ("*" if number == ANY else str(number) for number in numbers)
-    return f"{kind} {major}:{minor} {''.join(letter for letter, bit in _BITS.items() if access & bit)}"
+    kind, major, minor = key
+    return f"{kind} {'*' if major == ANY else major}:{'*' if minor == ANY else minor} {_LETTERS[access]}"
 
 
 def _rule(device: dict[str, Any], pointer: str) -> Rule:

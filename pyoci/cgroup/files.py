@@ -45,11 +45,17 @@ def write(path: str, value: str) -> None:
     """Writes a value in one write(2), as control files want it. Raises OSError as read does."""
     descriptor = os.open(path, os.O_WRONLY)
     try:
+        put(descriptor, path, value)
+    finally:
+        os.close(descriptor)
+
+
+def put(descriptor: int, path: str, value: str) -> None:
+    """Writes a value to an open control file, as often as there are values. Raises OSError as read does."""
+    try:
         os.write(descriptor, value.encode())
     except OSError as error:
         raise _gone(error, path) from None
-    finally:
-        os.close(descriptor)
 
 
 def _gone(error: OSError, path: str) -> OSError:

@@ -81,6 +81,8 @@ def parse_mounts(lines: Iterable[str]) -> list[Mount]:
     """
     found: dict[tuple[str, ...], Mount] = {}
     for line in lines:
+        if " - cgroup" not in line:  # most of them; the rest of this line may still be about something else
+            continue
         fields, _, tail = line.partition(" - ")
         kind, _, rest = tail.partition(" ")
         if kind not in ("cgroup", "cgroup2"):

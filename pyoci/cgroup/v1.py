@@ -25,22 +25,30 @@ class V1(base.Cgroup):
 
     __slots__ = ()
 
-    def create(self, resources: dict[str, Any]) -> None:
-        """See Cgroup.create."""
+    def create(self, resources: dict[str, Any]) -> list[Setting]:
+        """See Cgroup.create. The device rules are not written in one step: in between, some would be refused that are
+        allowed before and after. So nobody may be in the group by then.
+        """
         settings = self._settings(resources)
         steps = self._device_steps(resources, fresh=True)
-        made: list[str] = []
+        cpuset = [setting for setting in settings if setting[0] == "cpuset"]
+        self._made = []
         try:
             for directory in self._directories():
-                if not base.make_directory(directory, directory.removesuffix(self.path), made):
+                if not base.make_directory(directory, directory.removesuffix(self.path), self._made):
                     self._refuse_used(directory)
             if "cpuset" in self.paths:
-                self._inherit_cpuset({file for _, file, _, _ in settings})
-            self._write(settings)
+                self._inherit_cpuset({file for _, file, _, _ in cpuset})
+            self._write(cpuset)
             self._write_devices(steps)
         except BaseException:
-            base.remove_directories(made)
+            base.remove_directories(self._made)
             raise
+        return [setting for setting in settings if setting[0] != "cpuset"]
+
+    def limit(self, settings: list[Setting]) -> None:
+        """See Cgroup.limit."""
+        self._write(settings)
 
     def update(self, resources: dict[str, Any]) -> None:
         """See Cgroup.update."""
@@ -121,11 +129,14 @@ class V1(base.Cgroup):
         except OSError:
             return False
 
-    def delete(self) -> None:
+    def delete(self, kill: bool = False) -> None:
         """See Cgroup.delete."""
         deadline = base.Deadline()
         for directory in self._directories():
             while not base.remove_tree(directory):
+                if kill:
+                    self.kill(base.SIGKILL)
+                    kill = False
                 base.wait_for_ends(files.processes(directory), deadline)
                 # The last process has ended a little before its group is empty, and v1 sends no event for that.
                 if not deadline.pause():
@@ -166,21 +177,18 @@ class V1(base.Cgroup):
 
     def _inherit_cpuset(self, given: set[str]) -> None:
         """A new cpuset has no CPU and no memory node, and takes no process until it has (cpusets.rst): what is
-        empty is copied from above, at each level from the top; the last level only what the container leaves open.
+        empty is copied from above, at each level that is; at the last one only what the container leaves open.
         """
         leaf = self.paths["cpuset"]
-        above = leaf.removesuffix(self.path)
-        for part in self.path.split("/")[1:]:
-            place = f"{above}/{part}"
-            for file in ("cpuset.cpus", "cpuset.mems"):
-                if place == leaf and file in given:
-                    continue
-                try:
-                    if not files.read(f"{place}/{file}").strip():
-                        files.write(f"{place}/{file}", files.read(f"{above}/{file}").strip())
-                except OSError as error:
-                    raise files.failed(f"{place}/{file}", error) from None
-            above = place
+        above = os.path.dirname(leaf)
+        mountpoint = leaf.removesuffix(self.path)
+        for file in ("cpuset.cpus", "cpuset.mems"):
+            if file in given:
+                _fill(above, mountpoint, file)
+            elif leaf in self._made:
+                _write_file(f"{leaf}/{file}", _fill(above, mountpoint, file))
+            else:
+                _fill(leaf, mountpoint, file)
 
     def _device_steps(self, wanted: dict[str, Any], fresh: bool) -> list[tuple[str, str]]:
         listed = wanted.get("devices")
@@ -200,12 +208,19 @@ class V1(base.Cgroup):
         return devices.transition(before, after)
 
     def _write_devices(self, steps: list[tuple[str, str]]) -> None:
-        for file, line in steps:
-            path = f"{self.paths['devices']}/{file}"
-            try:
-                files.write(path, line)
-            except OSError as error:
-                raise files.failed(path, error, line, "/linux/resources/devices") from None
+        opened: dict[str, int] = {}
+        try:
+            for file, line in steps:
+                path = f"{self.paths['devices']}/{file}"
+                try:
+                    if file not in opened:
+                        opened[file] = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+                    files.put(opened[file], path, line)
+                except OSError as error:
+                    raise files.failed(path, error, line, "/linux/resources/devices") from None
+        finally:
+            for descriptor in opened.values():
+                os.close(descriptor)
 
     def _freezer(self, verb: str) -> str:
         if "freezer" not in self.paths:
@@ -228,3 +243,23 @@ class V1(base.Cgroup):
             return True
         except OSError as error:
             raise files.failed(path, error, "FROZEN") from None
+
+
+def _fill(place: str, mountpoint: str, file: str) -> str:
+    """What a cpuset's file says; an empty one is filled from above first. Raises CgroupError."""
+    path = f"{place}/{file}"
+    try:
+        value = files.read(path).strip()
+    except OSError as error:
+        raise files.failed(path, error) from None
+    if not value and place != mountpoint:
+        value = _fill(os.path.dirname(place), mountpoint, file)
+        _write_file(path, value)
+    return value
+
+
+def _write_file(path: str, value: str) -> None:
+    try:
+        files.write(path, value)
+    except OSError as error:
+        raise files.failed(path, error) from None

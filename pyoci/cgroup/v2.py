@@ -30,21 +30,26 @@ class V2(base.Cgroup):
         super().__init__(path, {UNIFIED: directory})
         self.directory = directory
 
-    def create(self, resources: dict[str, Any]) -> None:
-        """See Cgroup.create."""
+    def create(self, resources: dict[str, Any]) -> list[Setting]:
+        """See Cgroup.create. The group's own files (``cgroup.*``) cannot wait: some of them say who may enter."""
         settings = self._settings(resources)
         filter_code = _filter(resources)
-        made: list[str] = []
         mounted = self.directory.removesuffix(self.path)
+        self._made = []
         try:
-            if not base.make_directory(self.directory, mounted, made):
+            if not base.make_directory(self.directory, mounted, self._made):
                 self._refuse_used()
             self._enable(mounted, {group: pointer for group, _, _, pointer in settings if group != "cgroup"})
-            self._write(settings)
+            self._write([setting for setting in settings if setting[0] == "cgroup"])
             self._write_devices(resources, filter_code, fresh=True)
         except BaseException:
-            base.remove_directories(made)
+            base.remove_directories(self._made)
             raise
+        return [setting for setting in settings if setting[0] != "cgroup"]
+
+    def limit(self, settings: list[Setting]) -> None:
+        """See Cgroup.limit."""
+        self._write(settings)
 
     def update(self, resources: dict[str, Any]) -> None:
         """See Cgroup.update."""
@@ -112,10 +117,13 @@ class V2(base.Cgroup):
         except OSError:
             return False
 
-    def delete(self) -> None:
+    def delete(self, kill: bool = False) -> None:
         """See Cgroup.delete."""
         deadline = base.Deadline()
         while not base.remove_tree(self.directory):
+            if kill:
+                self.kill(base.SIGKILL)
+                kill = False
             self._wait("populated 0", deadline)
             # An empty group may be busy for a moment more, and there is no event for the end of that.
             if not deadline.pause():

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pyoci.cgroup import Cgroup
+    from pyoci.cgroup.files import Setting
     from pyoci.plan.compile import LaunchPlan
 
 LATER_HOOKS = ("startContainer", "poststart", "poststop")  # what later verbs must know of
@@ -94,7 +95,7 @@ def create(
     host = cgroup.host()
     path = cgroup.resolve((config.get("linux") or {}).get("cgroupsPath"), container_id)
     group = cgroup.manage(host, path, options.cgroup_manager)
-    facts = gather(config, bundle, container_id, options, host, path)
+    facts = gather(config, bundle, container_id, options, host, path, rootfs)
     plan = create_plan(config, facts)
     with Lock(root.new(container_id)) as lock:
         if not lock.take() or lock.gone():
@@ -130,10 +131,16 @@ def root_path(config: dict[str, Any], bundle: str) -> str:
 
 
 def gather(
-    config: dict[str, Any], bundle: str, container_id: str, options: CreateOptions, host: cgroup.Host, path: str
+    config: dict[str, Any],
+    bundle: str,
+    container_id: str,
+    options: CreateOptions,
+    host: cgroup.Host,
+    path: str,
+    rootfs: str = "",
 ) -> Facts:
-    """The host's side of the plan."""
-    facts = Facts(bundle, root_path(config, bundle))
+    """The host's side of the plan. rootfs: what root_path() gave, if it was called."""
+    facts = Facts(bundle, rootfs or root_path(config, bundle))
     linux = config.get("linux") or {}
     facts.preserve_fds = options.preserve_fds
     facts.no_pivot = options.no_pivot
@@ -163,7 +170,8 @@ def _first_state(
     facts: Facts,
     plan: LaunchPlan,
 ) -> State:
-    """The state before there is anything to remember but the cgroup: what a crash leaves can be found by it."""
+    """The state before there is anything to remember but the cgroup. Not saved yet: what a crash leaves is found by
+    what remember_init() wrote."""
     given = config.get("hooks") or {}
     state = State(
         directory,
@@ -187,9 +195,6 @@ def _first_state(
         },
     )
     state.remember_init()
-    state.save(durable=False)
-    if facts.seccomp:
-        _store(f"{directory}/seccomp.bpf", facts.seccomp[0])
     return state
 
 
@@ -208,25 +213,26 @@ def _create(
 ) -> None:
     """Cgroup, init, hooks, pid file. Undoes what it made when a step fails; the state directory is the caller's."""
     hooks_ran = False
-    group.create((config.get("linux") or {}).get("resources") or {})
+    limits = group.create((config.get("linux") or {}).get("resources") or {})
     try:
         with launch.Launch(f"create {state.id}", plan) as running:
-            _spawn(running, state, plan, options, group)
-            child = running.child
-            assert child is not None
+            ahead = _ahead(config, plan)
+            child = _spawn(running, state, plan, options, group, ahead)
             if launch.maps_needed(plan):
                 launch.write_maps(child.pid, config["linux"])
             launch.set_oom_score(child.pid, config["process"].get("oomScoreAdj"))
-            running.answer()
+            if lib.SYNC_GO not in ahead:
+                running.answer()
+            _while_init_mounts(state, running, group, limits, facts)
             running.expect(lib.SYNC_MOUNTED)
             _know_init(state, running)
             hooks_ran = True
-            _runtime_hooks(state, config)
-            running.answer(lib.SYNC_STATE, _for_hooks(state, config, "createContainer"))
+            if lib.SYNC_STATE not in ahead:
+                _runtime_hooks(state, config)
+                running.answer(lib.SYNC_STATE, _for_hooks(state, config, "createContainer"))
             running.expect(lib.SYNC_CREATED)
-            if running.child is not None and running.child.pid != state.pid:
-                _know_init(state, running)  # it went on in a child, to be in a joined PID namespace
-            state.save()
+            _know_init(state, running)
+            state.publish()
             _tell(state, running, options)
             running.answer()
             os.close(running.finish().pidfd)
@@ -235,7 +241,43 @@ def _create(
         raise
 
 
-def _spawn(running: launch.Launch, state: State, plan: LaunchPlan, options: CreateOptions, group: Cgroup) -> None:
+def _ahead(config: dict[str, Any], plan: LaunchPlan) -> list[int]:
+    """The answers that init finds when it asks, because nothing of ours has to come before what they allow.
+
+    Its first step has to wait where maps are to be written, or where init goes on in a child, which has to inherit
+    all that is set from outside; its way into the new root, where hooks come before.
+    """
+    assert plan.namespaces is not None
+    if launch.maps_needed(plan) or plan.namespaces.become_member():
+        return []
+    given = config.get("hooks") or {}
+    if any(given.get(kind) for kind in ("prestart", "createRuntime", "createContainer")):
+        return [lib.SYNC_GO]
+    return [lib.SYNC_GO, lib.SYNC_STATE]
+
+
+def _while_init_mounts(
+    state: State, running: launch.Launch, group: Cgroup, limits: list[Setting], facts: Facts
+) -> None:
+    """What has to be there before the first hook, or before create ends, but not before init begins.
+
+    The limits are for the container's own program, and that begins at ``start`` at the earliest.
+    """
+    group.limit(limits)
+    state.save(durable=False)  # without a process: it is in creation
+    if facts.seccomp:
+        _store(f"{state.directory}/seccomp.bpf", facts.seccomp[0])
+    _know_init(state, running)
+
+
+def _spawn(
+    running: launch.Launch,
+    state: State,
+    plan: LaunchPlan,
+    options: CreateOptions,
+    group: Cgroup,
+    ahead: list[int],
+) -> launch.Child:
     """Opens what init needs, and clones it."""
     opened = launch.open_namespaces(plan)
     try:
@@ -248,18 +290,23 @@ def _spawn(running: launch.Launch, state: State, plan: LaunchPlan, options: Crea
             console = connect_console(options.console_socket)
             opened.append(console)
         joined = opened[: len(plan.namespaces.join)] if plan.namespaces else []
-        running.spawn(options.stdio, listener, console, joined, group)
+        return running.spawn(options.stdio, listener, console, joined, group, ahead)
     finally:
         for descriptor in opened:
             os.close(descriptor)
 
 
 def _know_init(state: State, running: launch.Launch) -> None:
-    """From here on ``delete --force`` finds init by its number, also if this process is killed."""
+    """From here on ``delete --force`` finds init by its number, also if this process is killed; and the state of the
+    created container is written, to be published. Again if init went on in a child, to be in a joined PID namespace.
+    """
     assert running.child is not None
+    if running.child.pid == state.pid:
+        return
     state.pid = running.child.pid
     state.started = processes.start_time(state.pid)
     state.remember_init()
+    state.write()
 
 
 def _runtime_hooks(state: State, config: dict[str, Any]) -> None:
@@ -292,8 +339,7 @@ def _tell(state: State, running: launch.Launch, options: CreateOptions) -> None:
 def _undo(state: State, group: Cgroup, hooks_ran: bool) -> None:
     """The container was never created: its cgroup goes, and hooks that saw it begin see it end (runtime.md)."""
     try:
-        group.kill(9)
-        group.delete()
+        group.discard()
     except CgroupError:
         pass  # the error that brought us here says more
     if hooks_ran and state.hooks.get("poststop"):

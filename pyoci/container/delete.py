@@ -56,9 +56,9 @@ def _delete(state: State, force: bool) -> list[str]:
     status = state.status()
     if status in ("running", "paused") and not force and not _about_to_end(state):
         raise PyociError(f"delete {state.id}: container is {status}; stop it first, or use --force")
-    stop(state)
-    group = _group_of(state)
-    _remove_group(group, state.id)
+    if status != "stopped":
+        stop(state)
+    _remove_group(_group_of(state), state.id)
     failures: list[str] = []
     if state.hooks.get("poststop"):
         text = state.text("stopped")
@@ -102,21 +102,25 @@ def _kill(pidfd: int, group: Cgroup | None, container_id: str) -> None:
 
 
 def _end(root: Root, container_id: str) -> None:
-    """Kills init and the cgroup's processes by what is remembered, even if the state is damaged or being made."""
+    """Kills init and the cgroup's processes by what is remembered, even if the state is damaged or being made.
+
+    Where init is dead, nobody waits for it, and _remove_group kills what it left.
+    """
     directory = root.container(container_id)
     remembered = Remembered.load(directory)
-    if remembered is None:
+    if remembered is None or remembered.boot != processes.boot_id():
+        return
+    pidfd = processes.open_same(remembered.pid, remembered.started)
+    if remembered.pid and pidfd < 0:
         return
     group = _remembered_group(directory)
-    if remembered.boot == processes.boot_id():
-        pidfd = processes.open_same(remembered.pid, remembered.started)
-        if pidfd >= 0:
-            try:
-                _kill(pidfd, group, container_id)
-            finally:
-                os.close(pidfd)
-        if group is not None:
-            group.kill(SIGKILL)
+    if pidfd >= 0:
+        try:
+            _kill(pidfd, group, container_id)
+        finally:
+            os.close(pidfd)
+    if group is not None:
+        group.kill(SIGKILL)
 
 
 def _group_of(state: State) -> Cgroup | None:
@@ -140,8 +144,6 @@ def _remove_group(group: Cgroup | None, container_id: str) -> None:
     if group is None:
         return
     try:
-        if group.pids():
-            group.kill(SIGKILL)
-        group.delete()
+        group.delete(kill=True)
     except CgroupError as error:
         raise PyociError(f"delete {container_id}: {error}") from None

@@ -72,8 +72,10 @@ class Launch:
         console: int = -1,
         joined: Sequence[int] = (),
         group: Cgroup | None = None,
+        ahead: Sequence[int] = (),
     ) -> Child:
-        """clone3 of init, into ``group``. It waits for the first ``answer``. Descriptors stay the caller's."""
+        """clone3 of init, into ``group``. It waits for the first ``answer``; ``ahead``: answers to what it has not
+        asked yet, so that it goes on without a wait. Descriptors stay the caller's."""
         processes.expect_children()
         layout = self._plan.layout
         rows, strings = encode.encode(self._plan.operations)
@@ -86,6 +88,8 @@ class Launch:
         init = self._keep(native.init_memfd(INIT))
         self._sync, remote = native.socketpair()
         self._keep(remote)
+        for message in ahead:
+            native.send(self._sync, message)
         preserved = [_inherited(number) for number in range(3, 3 + layout.preserve)]
         fds = [*stdio, *preserved, plan, remote, listener, console, *joined]
         flags = self._plan.namespaces.clone_flags if self._plan.namespaces else 0
@@ -176,6 +180,8 @@ def set_oom_score(pid: int, value: int | None) -> None:
         return
     try:
         _write(f"/proc/{pid}/oom_score_adj", str(value))
+    except ProcessLookupError:
+        pass  # it has failed and ended, and has said why
     except PermissionError:
         hint = "lowering it takes CAP_SYS_RESOURCE, which this process does not have"
         raise SpecError("/process/oomScoreAdj", "the kernel refuses it: permission denied", value, hint) from None

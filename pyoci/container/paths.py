@@ -48,8 +48,11 @@ class Root:
         """
         directory = self.container(container_id)
         try:
-            os.makedirs(self.path, 0o700, exist_ok=True)
-            os.mkdir(directory, 0o700)
+            try:
+                os.mkdir(directory, 0o700)
+            except FileNotFoundError:  # the first container here
+                os.makedirs(self.path, 0o700, exist_ok=True)
+                os.mkdir(directory, 0o700)
         except FileExistsError:
             if not os.path.isdir(self.path):
                 raise PyociError(f"create {container_id}: state root {self.path} is not a directory") from None

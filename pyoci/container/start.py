@@ -24,7 +24,11 @@ def start(root: Root, container_id: str) -> None:
     Raises NotFound, NotRunning; LaunchError if the program cannot be executed, and HookError: then the container
     is stopped.
     """
-    state = State.load(root, container_id)
+    begin(State.load(root, container_id))
+
+
+def begin(state: State) -> None:
+    """What ``start`` does, for a state that is known already."""
     connection = _connect(state)
     try:
         _claim(state, connection)
@@ -32,7 +36,7 @@ def start(root: Root, container_id: str) -> None:
     finally:
         os.close(connection)
     if message.kind == lib.SYNC_FAILED:
-        raise launch.failed(f"start {container_id}", message.failure())
+        raise launch.failed(f"start {state.id}", message.failure())
     poststart(state)
 
 

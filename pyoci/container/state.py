@@ -86,12 +86,14 @@ class State:
     @classmethod
     def load(cls, root: Root, container_id: str) -> State:
         """Reads the state. Raises InvalidId, NotFound, StateError."""
-        directory = root.existing(container_id)
+        directory = root.container(container_id)
         try:
             values = jsontext.loads(_read(f"{directory}/state.json"))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
+            root.existing(container_id)
             raise StateError(
-                f"state of {container_id}: there is none (its creation was cut off); delete --force removes it"
+                f"state of {container_id}: there is none: it is being created, or that was cut off and delete --force "
+                "removes it"
             ) from None
         except (OSError, ValueError) as error:
             raise StateError(f"state of {container_id}: damaged ({error}); delete --force removes it") from None
@@ -100,13 +102,18 @@ class State:
         return cls(directory, values)
 
     def save(self, durable: bool = True) -> None:
-        """Writes the state so that a reader finds the old one or the new one, whole; ``durable``: also after a
-        crash of the machine (fsync(2)), which a state without a process need not be."""
+        """Writes the state so that a reader finds the old one or the new one, whole. Raises PyociError."""
+        self.write(durable)
+        self.publish()
+
+    def write(self, durable: bool = True) -> None:
+        """Writes the state beside the one that is read, for ``publish``; ``durable``: it is to survive a crash of the
+        machine (fsync(2)), which a state without a process need not. Raises PyociError."""
         values = {"format": FORMAT, **{name: getattr(self, name) for name in _TYPES}}
         data = jsontext.dumps(values).encode("utf-8", "surrogateescape")
         path = f"{self.directory}/state.json"
         try:
-            descriptor = os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            descriptor = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
             try:
                 view = memoryview(data)
                 while view:
@@ -115,10 +122,16 @@ class State:
                     os.fsync(descriptor)
             finally:
                 os.close(descriptor)
-            os.rename(path + ".new", path)
         except OSError as error:
-            reason = "its directory is gone" if error.errno == 2 else os.strerror(error.errno or 0).lower()
-            raise PyociError(f"save the state {path}: {reason}") from None
+            raise _not_saved(path, error) from None
+
+    def publish(self) -> None:
+        """Puts what ``write`` wrote in the place that is read. Raises PyociError."""
+        path = f"{self.directory}/state.json"
+        try:
+            os.rename(f"{path}.new", path)
+        except OSError as error:
+            raise _not_saved(path, error) from None
 
     def remember_init(self) -> None:
         """The identity of init and its cgroup as the symlink ``init``."""
@@ -205,9 +218,28 @@ class Remembered:
 
 def now() -> str:
     """The time, RFC 3339 with nanoseconds, UTC."""
-    nanoseconds = time.time_ns()
-    year, month, day, hour, minute, second = time.gmtime(nanoseconds // 10**9)[:6]  # strftime would read the time zone
-    return f"{year}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{nanoseconds % 10**9:09d}Z"
+    seconds, nanoseconds = divmod(time.time_ns(), 10**9)
+    return f"{moment(seconds)}.{nanoseconds:09d}Z"
+
+
+def moment(seconds: int) -> str:
+    """Seconds since 1970 as date and time, UTC. Not by gmtime(3), which reads the file of the local time zone."""
+    days, second = divmod(seconds, 86400)
+    # A year that begins in March has its leap day at the end, and months of 31 30 31 30 31 days, over and over: 153 in
+    # five. 719468 days are from such a year 0 to 1970; 400 years have 146097 days.
+    era, day = divmod(days + 719468, 146097)
+    year = (day - day // 1460 + day // 36524 - day // 146096) // 365
+    day -= 365 * year + year // 4 - year // 100
+    month = (5 * day + 2) // 153
+    day -= (153 * month + 2) // 5
+    year += 400 * era + month // 10
+    hour, minute, second = second // 3600, second // 60 % 60, second % 60
+    return f"{year}-{(month + 2) % 12 + 1:02}-{day + 1:02}T{hour:02}:{minute:02}:{second:02}"
+
+
+def _not_saved(path: str, error: OSError) -> PyociError:
+    reason = "its directory is gone" if error.errno == 2 else os.strerror(error.errno or 0).lower()
+    return PyociError(f"save the state {path}: {reason}")
 
 
 def owner() -> str:

@@ -7,24 +7,23 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pyoci.plan.ops import Data, Op
+    from pyoci.plan.ops import Op
 
 
-class Strings:
-    """The plan's string area: each text once, offset 0 the empty text."""
+class Strings(dict[str, int]):
+    """The plan's string area, as text → offset: a text is put in when it is asked for. Offset 0: the empty text."""
 
     def __init__(self) -> None:
+        super().__init__({"": 0})
         self._parts = [b"\0"]
         self._size = 1
-        self._known: dict[str, int] = {"": 0}
 
-    def add(self, data: Data) -> int:
-        """The offset of a text, a list or a binary argument. Raises ValueError if a text holds NUL."""
-        if isinstance(data, str):
-            offset = self._known.get(data)
-            if offset is None:
-                offset = self._known[data] = self._append(_encoded(data) + b"\0")
-            return offset
+    def __missing__(self, text: str) -> int:
+        offset = self[text] = self._append(_encoded(text) + b"\0")
+        return offset
+
+    def add(self, data: list[str] | bytes) -> int:
+        """The offset of a list or a binary argument, each time anew. Raises ValueError if a text holds NUL."""
         if isinstance(data, bytes):
             self._append(b"\0" * (-self._size % 8))
             return self._append(data + b"\0")
@@ -44,17 +43,22 @@ class Strings:
 
 
 def _encoded(text: str) -> bytes:
-    data = text.encode("utf-8", "surrogateescape")
-    if b"\0" in data:
+    if "\0" in text:
         raise ValueError(f"a NUL character in {text[:40]!r}")
-    return data
+    return text.encode("utf-8", "surrogateescape")
 
 
 def encode(ops: Sequence[Op]) -> tuple[list[tuple[int, Sequence[int], int, Sequence[int]]], bytes]:
-    """The operations as rows for ``native.plan_memfd``, and the string area."""
+    """The operations as rows for ``native.plan_memfd``, and the string area. Raises ValueError if a text holds NUL."""
     strings = Strings()
-    add = strings.add
-    rows: list[tuple[int, Sequence[int], int, Sequence[int]]] = [
-        (op.kind, (add(op.where), add(op.path), add(op.data), add(op.more)), 0, tuple(op.num)) for op in ops
-    ]
+    rows: list[tuple[int, Sequence[int], int, Sequence[int]]] = []
+    for op in ops:
+        data, more = op.data, op.more
+        texts = (
+            strings[op.where],
+            strings[op.path],
+            strings[data] if isinstance(data, str) else strings.add(data),
+            strings[more] if isinstance(more, str) else strings.add(more),
+        )
+        rows.append((op.kind, texts, 0, op.num))
     return rows, strings.bytes()
