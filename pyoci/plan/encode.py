@@ -19,7 +19,10 @@ class Strings(dict[str, int]):
         self._size = 1
 
     def __missing__(self, text: str) -> int:
-        offset = self[text] = self._append(_encoded(text) + b"\0")
+        data = _encoded(text) + b"\0"
+        offset = self[text] = self._size
+        self._parts.append(data)
+        self._size += len(data)
         return offset
 
     def add(self, data: list[str] | bytes) -> int:

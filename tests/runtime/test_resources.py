@@ -13,6 +13,8 @@ from harness.runtime import Container, Runtime
 
 pytestmark = pytest.mark.skipif(host.unified(), reason="the host has cgroup v2 alone; these read the files of v1")
 
+CONTROLLERS = ("cpu", "memory", "pids", "devices")
+
 
 def group(container: Container, controller: str) -> Path:
     """The directory of the container's first process in a hierarchy."""
@@ -128,6 +130,27 @@ def test_tiny_memory_limit(runtime: Runtime) -> None:
     assert runtime.run(bundle, timeout=5).code != 0
     runtime.ok("delete", "--force", bundle.name)
     runtime.assert_clean()
+
+
+def test_refused_limit_undoes_all(runtime: Runtime) -> None:
+    """By then init is in the group: it ends, and the groups that were made above it go too."""
+    bundle = runtime.bundle()
+    bundle.linux["cgroupsPath"] = f"/{bundle.name}-parent/leaf"
+    bundle.linux["resources"].update(cpu={"quota": 1}, pids={"limit": 9})
+    runtime.container(bundle.save())
+    error = runtime.fails("create", "--bundle", bundle.path, bundle.name)
+    assert "cpu.cfs_quota_us: invalid argument (/linux/resources/cpu/quota asks for 1)" in error
+    runtime.assert_clean()
+    assert not any((host.CGROUP_ROOT / controller / f"{bundle.name}-parent").exists() for controller in CONTROLLERS)
+
+
+def test_limits_are_in_force_before_hooks(runtime: Runtime) -> None:
+    bundle = runtime.bundle()
+    bundle.linux["resources"]["pids"] = {"limit": 77}
+    seen = runtime.tmp / "seen"
+    bundle.hook("createRuntime", f"cat {host.CGROUP_ROOT}/pids/{bundle.name}/pids.max >{seen}")
+    runtime.create(bundle)
+    assert seen.read_text() == "77\n"
 
 
 def test_devices_are_denied(runtime: Runtime) -> None:
