@@ -31,7 +31,7 @@ INIT_SOURCES := $(wildcard csrc/init/*.c)
 STRICT := -std=gnu11 -D_GNU_SOURCE -O2 -Wall -Wextra -Werror
 
 .PHONY: FORCE built all help deps deps-test venv bundles demo test check check-ruff check-mypy check-c check-aarch64 check-format \
-	format sanitize install uninstall clean bench bench-docs bench-instructions
+	format sanitize install uninstall clean bench bench-docs bench-instructions hot
 
 all: $(B)/.built bundles ## build everything; the runtime is build/pyoci
 
