@@ -15,7 +15,7 @@ import os
 import sys
 from types import CodeType, FunctionType, ModuleType
 
-import _builder
+import _builder  # type: ignore[import-not-found] # heap.c
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -14,12 +14,13 @@ import marshal
 import os
 import sys
 
-# What importlib.machinery would give, without the modules that it needs.
+# What importlib.machinery would give, without what it imports.
 BuiltinImporter, ModuleSpec = sys.meta_path[0], type(sys.__spec__)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from importlib.machinery import ModuleSpec as Spec
     from types import CodeType, ModuleType
     from typing import Any
 
@@ -41,7 +42,7 @@ class Packed:
     def __init__(self, modules: dict[str, tuple[CodeType, bool]]) -> None:
         self.modules = modules
 
-    def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+    def find_spec(self, name: str, path: object = None, target: object = None) -> Spec | None:
         """The importer's protocol (importlib.abc.MetaPathFinder)."""
         if _imp.is_builtin(name):
             return ModuleSpec(name, BuiltinImporter)  # type: ignore[arg-type]
@@ -53,7 +54,7 @@ class Packed:
         spec.has_location = True
         return spec
 
-    def create_module(self, spec: ModuleSpec) -> None:
+    def create_module(self, spec: Spec) -> None:
         """The importer's protocol (importlib.abc.Loader): an ordinary module."""
 
     def exec_module(self, module: ModuleType) -> None:

@@ -8,6 +8,7 @@ import os
 import select
 import time
 
+from pyoci import native
 from pyoci.cgroup import files
 from pyoci.errors import CgroupError
 
@@ -294,12 +295,10 @@ def _open_pidfds(pids: list[int]) -> dict[int, int]:
 
 
 def _send(handle: int, signum: int) -> bool:
-    from _signal import pidfd_send_signal  # asks the kernel for every signal's handler when it is imported
-
     try:
-        pidfd_send_signal(handle, signum)
-    except ProcessLookupError:
-        return False
-    except OSError as error:
+        native.pidfd_send_signal(handle, signum)
+    except native.NativeError as error:
+        if error.errno == errno.ESRCH:
+            return False
         raise CgroupError(f"pidfd_send_signal {signum}: {files.reason(error)}") from None
     return True

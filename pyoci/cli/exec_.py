@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pyoci.cli.flags import Parsed, Table
     from pyoci.cli.settings import Settings
     from pyoci.container.execute import ExecOptions
+    from pyoci.container.state import State
 
 TABLE: Table = (
     ("process p", TEXT, "FILE", "the process as a JSON document; the flags below change it"),
@@ -43,7 +44,7 @@ _ID_MAX = 2**32 - 2
 
 def run(settings: Settings, parsed: Parsed) -> int:
     """Starts the process; waits for it unless detached, and gives its exit status."""
-    from pyoci.container import execute
+    from pyoci.container.state import State
     from pyoci.spec import check, load
 
     if not parsed.words:
@@ -54,16 +55,18 @@ def run(settings: Settings, parsed: Parsed) -> int:
         if command:
             raise UsageError("exec: a command line and --process exclude each other")
         process = load.process(parsed.text("process"))
+        state = State.load(root, container_id)
     else:
         command = command[1:] if command[:1] == ["--"] else command
         if not command:
             raise UsageError("exec: the command is missing; try 'pyoci exec --help'")
-        process = execute.base_process(root, container_id)
+        state = State.load(root, container_id)
+        process = state.process
         process["args"] = command
         process["terminal"] = False
     change(process, parsed)
     check.process(process)
-    return _execute(settings, parsed, container_id, process)
+    return _execute(parsed, state, process)
 
 
 def change(process: dict[str, Any], parsed: Parsed) -> None:
@@ -143,7 +146,7 @@ def _cgroups(values: list[str]) -> dict[str, str]:
     return paths
 
 
-def _execute(settings: Settings, parsed: Parsed, container_id: str, process: dict[str, Any]) -> int:
+def _execute(parsed: Parsed, state: State, process: dict[str, Any]) -> int:
     """Starts the process; in the foreground waits for it."""
     from pyoci.container.execute import execute
 
@@ -156,7 +159,7 @@ def _execute(settings: Settings, parsed: Parsed, container_id: str, process: dic
         console = Console()
         given.console_fd = console.remote
     try:
-        child = execute(settings.root(), container_id, process, given)
+        child = execute(state, process, given)
         if detach:
             return 0
         from pyoci.container.terminal import foreground

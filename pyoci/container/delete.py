@@ -52,6 +52,14 @@ def delete(root: Root, container_id: str, force: bool = False) -> list[str]:
         return _delete(state, force)
 
 
+def delete_ended(state: State) -> list[str]:
+    """``delete`` with force, of a container that this process made, and whose init has ended."""
+    with Lock(state.directory) as lock:
+        if not lock.take(WAIT):
+            raise PyociError(f"delete {state.id}: somebody else has deleted it for {WAIT:.0f} s now")
+        return [] if lock.gone() else _delete(state, force=True)
+
+
 def _delete(state: State, force: bool) -> list[str]:
     status = state.status()
     if status in ("running", "paused") and not force and not _about_to_end(state):

@@ -7,7 +7,6 @@ import os
 
 from pyoci.container import launch, pidfile
 from pyoci.container.launch import Child
-from pyoci.container.state import State
 from pyoci.errors import LaunchError, NotRunning, PyociError, SpecError, UsageError
 from pyoci.native import lib
 from pyoci.plan.compile import exec_plan
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pyoci.cgroup import Cgroup
-    from pyoci.container.paths import Root
+    from pyoci.container.state import State
 
 
 class ExecOptions:
@@ -66,17 +65,11 @@ class ExecOptions:
         self.stdio = stdio
 
 
-def base_process(root: Root, container_id: str) -> dict[str, Any]:
-    """The container's own process, as a start for an exec's. Raises NotFound."""
-    return State.load(root, container_id).process
+def execute(state: State, process: dict[str, Any], options: ExecOptions) -> Child:
+    """Runs ``process`` in the container of ``state``, and returns when its execve has succeeded.
 
-
-def execute(root: Root, container_id: str, process: dict[str, Any], options: ExecOptions) -> Child:
-    """Runs ``process`` in the container, and returns when its execve has succeeded.
-
-    The child is this process's own to wait for. Raises NotFound, NotRunning, LaunchError, SpecError.
+    The child is this process's own to wait for. Raises NotRunning, LaunchError, SpecError.
     """
-    state = State.load(root, container_id)
     if not options.detach:
         from pyoci.container.terminal import hold_signals
 
@@ -84,7 +77,7 @@ def execute(root: Root, container_id: str, process: dict[str, Any], options: Exe
     target = _open_running(state, options)
     try:
         plan = exec_plan(process, state.namespaces, _facts(state, process, options))
-        with launch.Launch(f"exec {container_id}", plan) as running:
+        with launch.Launch(f"exec {state.id}", plan) as running:
             console = _console(process, options)
             try:
                 running.spawn(options.stdio, -1, console, [target], _group(state, options))
@@ -97,7 +90,7 @@ def execute(root: Root, container_id: str, process: dict[str, Any], options: Exe
             running.expect(lib.SYNC_STARTING)
             running.answer()
             running.expect(lib.SYNC_NONE)  # the end of the socket: execve closed it
-            _tell(running, options, container_id)
+            _tell(running, options, state.id)
             return running.finish()
     finally:
         os.close(target)

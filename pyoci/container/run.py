@@ -5,14 +5,15 @@ from __future__ import annotations
 
 from pyoci import native
 from pyoci.container.create import CreateOptions, create
-from pyoci.container.delete import delete
-from pyoci.container.start import start
+from pyoci.container.delete import delete, delete_ended
+from pyoci.container.start import begin
 from pyoci.container.terminal import Console, foreground, interrupt_by_signals
 from pyoci.spec import load
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyoci.container.paths import Root
+    from pyoci.container.state import State
 
 
 def run(
@@ -35,21 +36,21 @@ def run(
         pidfd = -1 if detach else state.open_init()
         try:
             native.end_interrupts()  # the program may run soon: what comes now is for it
-            start(root, container_id)
+            begin(state)
         except BaseException:
             delete(root, container_id, force=True)
             raise
         if detach:
             return 0
-        return _wait(root, state.id, state.pid, pidfd, console, keep)
+        return _wait(state, pidfd, console, keep)
     finally:
         if console is not None:
             console.close()
 
 
-def _wait(root: Root, container_id: str, pid: int, pidfd: int, console: Console | None, keep: bool) -> int:
+def _wait(state: State, pidfd: int, console: Console | None, keep: bool) -> int:
     try:
-        return foreground(pidfd, pid, console)
+        return foreground(pidfd, state.pid, console)
     finally:
         if not keep:
-            delete(root, container_id, force=True)
+            delete_ended(state)
