@@ -4,9 +4,9 @@
  * allocators too. Blocks lie in the order of their birth, so what was made together lies together.
  *
  * Whatever a verb writes to, and be it a reference count, becomes a page of its own, at 2 us a page. So the program that
- * makes the image runs twice. The first time it writes down which of its blocks are hot, by number; hot.py knows which
- * objects verbs touch. The second time, which allocates in the very same order, these lie at the heap's begin, and the
- * copy has them mapped by one system call.
+ * makes the image runs twice. The first time it writes down which of its blocks are hot or warm, by number; hot.py knows
+ * which objects verbs touch. The second time, which allocates in the very same order, these have zones of their own, and
+ * the copy has the hot one mapped by one system call.
  */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -21,29 +21,39 @@
 #include "heap.h"
 
 #define HEAP_SIZE ((size_t)16 << 20)
-#define HOT_SIZE ((size_t)2 << 20)
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
 #endif
 #define UNIT 16 /* blocks begin at multiples of it */
+
+/* What verbs use, what they look at by the way, and the rest. The kernel maps what is read in pieces of 64 KiB, and all
+ * of a piece counts as memory in use. */
+enum zone { COLD, WARM, HOT, ZONES };
+static const struct {
+    size_t begin, end;
+} zones[ZONES] = {
+    [HOT] = {0, 2 << 20},
+    [WARM] = {2 << 20, 4 << 20},
+    [COLD] = {4 << 20, HEAP_SIZE},
+};
 
 char heap[HEAP_SIZE] __attribute__((section("pyheap,\"aw\",@progbits#"), aligned(4096)));
 
 /* Kept in the copy, like Python's data. */
 static struct {
     int complete;
-    char *hot_end, *cold_end;        /* of what was given out */
+    size_t used[ZONES];              /* bytes that were given out */
     PyMemAllocatorEx memory, object; /* pymalloc, which serves the copy */
-} kept __attribute__((section("pydata"))) = {.hot_end = heap, .cold_end = heap + HOT_SIZE};
+} kept __attribute__((section("pydata")));
 
 /* What only the build has to know: libc's, and so not in the copy. */
 static struct {
     unsigned blocks;                   /* how many were given out */
     unsigned number[HEAP_SIZE / UNIT]; /* of the block that begins there, from 1 */
-    char hot[HEAP_SIZE / UNIT];        /* by number */
-    int knows_hot;
-    void *spare[2][4096]; /* freed blocks by zone and size in units, each holding the next one's address */
-    FILE *list;           /* of the numbers of hot blocks, to be written */
+    char zone[HEAP_SIZE / UNIT];       /* by number */
+    int knows_zones;
+    void *spare[ZONES][4096]; /* freed blocks by zone and size in units, each holding the next one's address */
+    FILE *list;               /* of the numbers of hot and warm blocks, to be written */
 } making;
 
 static int is_kept(const void *memory) {
@@ -55,45 +65,46 @@ static size_t whole(size_t size) {
     return (size + sizeof(size_t) + UNIT - 1) & ~(size_t)(UNIT - 1);
 }
 
-static int is_hot(const void *memory) {
-    return (uintptr_t)memory - (uintptr_t)heap < HOT_SIZE;
+static int zone_of(const void *memory) {
+    size_t place = (size_t)((const char *)memory - heap);
+
+    return place < zones[HOT].end ? HOT : place < zones[WARM].end ? WARM : COLD;
 }
 
-static void **spare(int hot, size_t total) {
-    return total / UNIT < COUNT(making.spare[0]) ? &making.spare[hot][total / UNIT] : NULL;
+static void **spare(int zone, size_t total) {
+    return total / UNIT < COUNT(making.spare[0]) ? &making.spare[zone][total / UNIT] : NULL;
 }
 
-static void *take(int hot, size_t total) {
-    char **end = hot ? &kept.hot_end : &kept.cold_end;
-    char *memory = *end + UNIT;
+static void *take(int zone, size_t total) {
+    size_t begin = zones[zone].begin + kept.used[zone];
 
-    if (total + UNIT > (size_t)(heap + (hot ? HOT_SIZE : HEAP_SIZE) - *end)) {
-        fail("build the image", "HEAP_SIZE or HOT_SIZE in csrc/launcher/image.c is too small");
+    if (begin + total + UNIT > zones[zone].end) {
+        fail("build the image", "HEAP_SIZE, or a zone, in csrc/launcher/heap.c is too small");
         abort();
     }
-    *end += total;
-    return memory;
+    kept.used[zone] += total;
+    return heap + begin + UNIT;
 }
 
 /* malloc(3), kept. */
 void *kept_malloc(size_t size) {
     size_t total = whole(size);
     void **list, *memory;
-    int hot;
+    int zone;
 
     if (kept.complete)
         return malloc(size);
-    if (++making.blocks == COUNT(making.hot)) {
-        fail("build the image", "more blocks than HEAP_SIZE in csrc/launcher/image.c has room for");
+    if (++making.blocks == COUNT(making.zone)) {
+        fail("build the image", "more blocks than HEAP_SIZE in csrc/launcher/heap.c has room for");
         abort();
     }
-    hot = making.hot[making.blocks];
-    list = spare(hot, total);
+    zone = making.zone[making.blocks];
+    list = spare(zone, total);
     if (list && *list) {
         memory = *list;
         *list = *(void **)memory;
     } else {
-        memory = take(hot, total);
+        memory = take(zone, total);
     }
     ((size_t *)memory)[-1] = size;
     making.number[((char *)memory - heap) / UNIT] = making.blocks;
@@ -115,7 +126,7 @@ void kept_free(void *memory) {
     if (!is_kept(memory)) {
         free(memory);
     } else if (!kept.complete) {
-        list = spare(is_hot(memory), whole(((size_t *)memory)[-1]));
+        list = spare(zone_of(memory), whole(((size_t *)memory)[-1]));
         if (list) {
             *(void **)memory = *list;
             *list = memory;
@@ -176,26 +187,26 @@ static void free_arena(void *context, void *memory, size_t size) {
         munmap(memory, size);
 }
 
-int heap_read_hot(const char *path) {
+int heap_read_zones(const char *path) {
     FILE *list = fopen(path, "re");
-    unsigned number;
+    unsigned number, zone;
 
     if (!list)
         return errno == ENOENT ? 0 : fail(path, strerror(errno));
-    while (fscanf(list, "%u", &number) == 1)
-        if (number < COUNT(making.hot))
-            making.hot[number] = 1;
-    making.knows_hot = 1;
+    while (fscanf(list, "%u %u", &number, &zone) == 2)
+        if (number < COUNT(making.zone) && zone < ZONES)
+            making.zone[number] = (char)zone;
+    making.knows_zones = 1;
     return fclose(list) ? fail(path, strerror(errno)) : 0;
 }
 
 /* The block of the object at an address; the collector's two words may be before the object. */
-static void write_hot(uintptr_t address) {
+static void write_zone(uintptr_t address, int zone) {
     for (int words = 0; words <= 2; words += 2) {
         uintptr_t place = (address - (size_t)words * sizeof(void *) - (uintptr_t)heap) / UNIT;
 
         if (address % UNIT == 0 && place < COUNT(making.number) && making.number[place])
-            fprintf(making.list, "%u\n", making.number[place]);
+            fprintf(making.list, "%u %d\n", making.number[place], zone);
     }
 }
 
@@ -213,22 +224,24 @@ static const struct {
     {"co_exceptiontable", offsetof(PyCodeObject, co_exceptiontable)},
 };
 
-/* hot(address, member, ...): writes down the block of an object, and those that its members of these names point to. */
-static PyObject *builder_hot(PyObject *module, PyObject *arguments) {
-    uintptr_t address = PyLong_AsSize_t(PyTuple_GET_ITEM(arguments, 0));
+/* mark(zone, address, member, ...): writes down that the block of an object, and those that its members of these names
+ * point to, belong to a zone. What is marked twice belongs to the last. */
+static PyObject *builder_mark(PyObject *module, PyObject *arguments) {
+    int zone = (int)PyLong_AsLong(PyTuple_GET_ITEM(arguments, 0));
+    uintptr_t address = PyLong_AsSize_t(PyTuple_GET_ITEM(arguments, 1));
 
     (void)module;
     if (PyErr_Occurred())
         return NULL;
-    write_hot(address);
-    for (Py_ssize_t i = 1; i < PyTuple_GET_SIZE(arguments); i++)
+    write_zone(address, zone);
+    for (Py_ssize_t i = 2; i < PyTuple_GET_SIZE(arguments); i++)
         for (size_t j = 0; j < COUNT(members); j++)
             if (!PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(arguments, i), members[j].name))
-                write_hot(*(uintptr_t *)(address + members[j].offset));
+                write_zone(*(uintptr_t *)(address + members[j].offset), zone);
     Py_RETURN_NONE;
 }
 
-static PyMethodDef builder_methods[] = {{"hot", builder_hot, METH_VARARGS, NULL}, {NULL, NULL, 0, NULL}};
+static PyMethodDef builder_methods[] = {{"mark", builder_mark, METH_VARARGS, NULL}, {NULL, NULL, 0, NULL}};
 
 static struct PyModuleDef builder = {
     .m_base = PyModuleDef_HEAD_INIT,
@@ -237,7 +250,11 @@ static struct PyModuleDef builder = {
 };
 
 PyMODINIT_FUNC PyInit__builder(void) {
-    return PyModule_Create(&builder);
+    PyObject *module = PyModule_Create(&builder);
+
+    if (module && (PyModule_AddIntMacro(module, WARM) || PyModule_AddIntMacro(module, HOT)))
+        Py_CLEAR(module);
+    return module;
 }
 
 /* --- for image.c -------------------------------------------------------------------------------------------------- */
@@ -261,11 +278,11 @@ void heap_serve_objects(void) {
     PyMem_SetAllocator(PYMEM_DOMAIN_OBJ, &allocator);
 }
 
-int heap_knows_hot(void) {
-    return making.knows_hot;
+int heap_knows_zones(void) {
+    return making.knows_zones;
 }
 
-int heap_list_hot(const char *path, const char *script) {
+int heap_list_zones(const char *path, const char *script) {
     FILE *file = fopen(script, "re");
     int failed;
 
@@ -283,9 +300,9 @@ char *heap_finish(void) {
     PyMem_SetAllocator(PYMEM_DOMAIN_MEM, &kept.memory);
     PyMem_SetAllocator(PYMEM_DOMAIN_OBJ, &kept.object);
     kept.complete = 1;
-    return kept.cold_end;
+    return heap + zones[COLD].begin + kept.used[COLD];
 }
 
 void heap_map_hot(void) {
-    madvise(heap, (size_t)(kept.hot_end - heap), MADV_POPULATE_WRITE);
+    madvise(heap, kept.used[HOT], MADV_POPULATE_WRITE);
 }

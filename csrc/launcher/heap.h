@@ -17,13 +17,13 @@ int heap_complete(void);
 void heap_serve_arenas(void);
 void heap_serve_objects(void);
 
-/* Takes the numbers of hot blocks that heap_list_hot wrote in an earlier process, if there is such a file. 0, or 1 with
- * a message. */
-int heap_read_hot(const char *path);
-int heap_knows_hot(void);
+/* Takes the zones of blocks that heap_list_zones wrote in an earlier process, if there is such a file. 0, or 1 with a
+ * message. */
+int heap_read_zones(const char *path);
+int heap_knows_zones(void);
 
-/* Runs a script that names hot objects to the module _builder, and writes the numbers of their blocks to a file. */
-int heap_list_hot(const char *path, const char *script);
+/* Runs a script that names hot and warm objects to the module _builder, and writes the numbers of their blocks. */
+int heap_list_zones(const char *path, const char *script);
 PyMODINIT_FUNC PyInit__builder(void);
 
 /* Makes this process's memory that of the copy; gives the end of what is in use. */

@@ -103,11 +103,21 @@ class Hot:
                 self.add(base)
                 self.add_all(vars(base)[name] for name in names if name in vars(base))
 
-    def write(self) -> None:
-        """Hands all of them to the builder."""
-        for address, value in self.found.items():
-            heap_type = not isinstance(value, type) or value.__flags__ & HEAP_TYPE
-            _builder.hot(address, *(MEMBERS.get(type(value), ()) if heap_type else ()))
+    def mark(self) -> None:
+        """Hands all of them to the builder; and before, as warm, what lookups in dictionaries come across."""
+        for value in self.found.values():
+            if isinstance(value, dict):
+                for pair in value.items():
+                    mark(_builder.WARM, pair[0])
+                    mark(_builder.WARM, pair[1])
+        for value in self.found.values():
+            mark(_builder.HOT, value)
+
+
+def mark(zone: int, value: Any) -> None:
+    """Tells the builder the zone of an object."""
+    heap_type = not isinstance(value, type) or value.__flags__ & HEAP_TYPE
+    _builder.mark(zone, id(value), *(MEMBERS.get(type(value), ()) if heap_type else ()))
 
 
 def find(wanted: set[tuple[str, str]]) -> Hot:
@@ -126,4 +136,4 @@ def find(wanted: set[tuple[str, str]]) -> Hot:
 
 
 sys.stderr = os.fdopen(2, "w", closefd=False)  # image.py took it away
-find(listed(os.path.join(os.path.dirname(sys.argv[5]), "hot.txt"))).write()
+find(listed(os.path.join(os.path.dirname(sys.argv[5]), "hot.txt"))).mark()

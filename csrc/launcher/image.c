@@ -181,17 +181,17 @@ static int write_copy(const char *path, const char *heap_end) {
     return close(output) ? fail(path, strerror(errno)) : 0;
 }
 
-/* image OUTPUT image.py MODULES HOT hot.py SEED: writes HOT if it is not there, else OUTPUT. */
+/* image OUTPUT image.py MODULES ZONES hot.py SEED: writes ZONES if it is not there, else OUTPUT. */
 static int build(int argc, char **argv) {
     if (argc != 7)
-        return fail("build the image", "takes OUTPUT image.py MODULES HOT hot.py SEED");
-    if (heap_read_hot(argv[4]) || add_modules())
+        return fail("build the image", "takes OUTPUT image.py MODULES ZONES hot.py SEED");
+    if (heap_read_zones(argv[4]) || add_modules())
         return 1;
     start_python(argc, argv);
     if (run_script(argv[2]))
         return 1;
-    if (!heap_knows_hot())
-        return heap_list_hot(argv[4], argv[5]);
+    if (!heap_knows_zones())
+        return heap_list_zones(argv[4], argv[5]);
     kept.thread = PyEval_SaveThread();
     return write_copy(argv[1], heap_finish());
 }

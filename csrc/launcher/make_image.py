@@ -133,10 +133,31 @@ def link(work: str, objects: list[str]) -> str:
     names = shlex.split(f"{sysconfig.get_config_var('MODLIBS') or ''} -lffi -lseccomp")
     archives = [library(name[2:]) for name in dict.fromkeys(names) if name not in ("-lm", "-ldl", "-lpthread")]
     layout = ["-static", "-no-pie", "-Wl,-z,noexecstack"]
-    run([*CC, *layout, *objects, python, *archives, "-lm", "-o", program])
+    order = write_order(os.path.join(work, "image-order"))
+    run([*CC, *layout, *objects, python, *archives, "-lm", f"-Wl,-T,{order}", "-o", program])
     shorten_start(program)
     run(["strip", program])
     return program
+
+
+def write_order(path: str) -> str:
+    """Writes a script for the linker, which puts the code and constants of the parts in hot_parts.txt side by side.
+
+    To them come the parts of libc from which its start chooses functions for this CPU. Gives the script's path.
+    """
+    with open(os.path.join(HERE, "hot_parts.txt"), encoding="ascii") as file:
+        parts = {line.strip() for line in file}
+    libc = library("c")
+    for archive in (libc, *glob.glob(os.path.join(os.path.dirname(libc), "libm-*.a"))):  # libm.a itself is a script
+        rows = [line.split(":") for line in run(["nm", "-A", archive]).splitlines() if " i " in line]
+        parts.update(row[-2].removesuffix(".o") for row in rows)
+    # *:NAME is a member of an archive, *NAME a file of its own
+    files = [("*" if name.startswith("image-") else "*:") + name + ".o" for name in sorted(parts)]
+    with open(path, "w", encoding="ascii") as script:
+        for section, place in ((".text", "BEFORE"), (".rodata", "AFTER")):
+            lines = "".join(f"    {file}({section} {section}.*)\n" for file in files)
+            script.write(f"SECTIONS\n{{\n  {section}.hot_parts :\n  {{\n{lines}  }}\n}}\nINSERT {place} {section};\n")
+    return path
 
 
 def shorten_start(program: str) -> None:
@@ -181,13 +202,13 @@ def build(output: str, package: str, work: str, defines: list[str]) -> None:
     modules = os.path.join(work, "image-modules")
     pack(package, modules)
     made = output + ".new"
-    hot = os.path.join(work, "image-hot")
-    if os.path.exists(hot):
-        os.unlink(hot)
+    zones = os.path.join(work, "image-zones")
+    if os.path.exists(zones):
+        os.unlink(zones)
     scripts = [os.path.join(HERE, name) for name in ("image.py", "hot.py")]
     seed = str(int.from_bytes(os.urandom(4), "little"))
-    command = [os.path.abspath(program), made, scripts[0], modules, hot, scripts[1], seed]
-    run(command, env={})  # the first time it writes the numbers of hot blocks, the second time the image
+    command = [os.path.abspath(program), made, scripts[0], modules, zones, scripts[1], seed]
+    run(command, env={})  # the first time it writes the zones of its blocks, the second time the image
     run(command, env={})
     os.replace(made, output)
 
