@@ -2,9 +2,9 @@
 """Runs after image.py in the first of two runs of the program that becomes the image (image.c): says which objects are
 hot, that is, which are touched when verbs run, so that the second run puts them side by side.
 
-hot.txt, beside this file, names the functions that verbs call. What a function touches follows from its code: its
-constants and names, what its names mean in its module and in the modules and classes that it uses, and of a built-in
-type the methods that bear one of these names.
+hot.txt, beside this file, names the functions that verbs call, and as warm those that they call now and then. What a
+function touches follows from its code: its constants and names, what its names mean in its module and in the modules
+and classes that it uses, and of a built-in type the methods that bear one of these names.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ MEMBERS: dict[type, tuple[str, ...]] = {
 }
 
 
-def listed(path: str) -> set[tuple[str, str]]:
-    """The lines of hot.txt: file, tab, function."""
+def listed(path: str, kind: str) -> set[tuple[str, str]]:
+    """File and function of the lines of hot.txt (``file TAB function TAB kind``) that are of a kind, hot or warm."""
     with open(path, encoding="utf-8") as file:
         rows = [line.rstrip("\n").split("\t") for line in file]
-    return {(row[0], row[1]) for row in rows}
+    return {(row[0], row[1]) for row in rows if row[2] == kind}
 
 
 def codes(code: CodeType) -> Iterator[CodeType]:
@@ -103,15 +103,10 @@ class Hot:
                 self.add(base)
                 self.add_all(vars(base)[name] for name in names if name in vars(base))
 
-    def mark(self) -> None:
-        """Hands all of them to the builder; and before, as warm, what lookups in dictionaries come across."""
+    def mark(self, zone: int) -> None:
+        """Tells the builder the zone of all of them."""
         for value in self.found.values():
-            if isinstance(value, dict):
-                for pair in value.items():
-                    mark(_builder.WARM, pair[0])
-                    mark(_builder.WARM, pair[1])
-        for value in self.found.values():
-            mark(_builder.HOT, value)
+            mark(zone, value)
 
 
 def mark(zone: int, value: Any) -> None:
@@ -121,8 +116,7 @@ def mark(zone: int, value: Any) -> None:
 
 
 def find(wanted: set[tuple[str, str]]) -> Hot:
-    """All that the functions of hot.txt touch."""
-    gc.unfreeze()
+    """All that these functions touch."""
     hot = Hot()
     attributes: set[str] = set()
     for function in [value for value in gc.get_objects() if isinstance(value, FunctionType)]:
@@ -135,5 +129,18 @@ def find(wanted: set[tuple[str, str]]) -> Hot:
     return hot
 
 
+def main() -> None:
+    """What is marked later wins."""
+    path = os.path.join(os.path.dirname(sys.argv[5]), "hot.txt")
+    gc.unfreeze()
+    hot, warm = find(listed(path, "hot")), find(listed(path, "warm"))
+    for table in [value for value in hot.found.values() if isinstance(value, dict)]:
+        for pair in table.items():  # what a lookup comes across
+            mark(_builder.WARM, pair[0])
+            mark(_builder.WARM, pair[1])
+    warm.mark(_builder.WARM)
+    hot.mark(_builder.HOT)
+
+
 sys.stderr = os.fdopen(2, "w", closefd=False)  # image.py took it away
-find(listed(os.path.join(os.path.dirname(sys.argv[5]), "hot.txt"))).mark()
+main()
