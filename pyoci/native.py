@@ -89,16 +89,24 @@ def plan_memfd(
 
 
 def spawn(
-    flags: int, init: int, fds: Sequence[int], plan: int, sync: int, cgroup: int = -1, tasks: Sequence[int] = ()
+    flags: int,
+    init: int,
+    fds: Sequence[int],
+    plan: int,
+    sync: int,
+    cgroup: int = -1,
+    tasks: Sequence[int] = (),
+    wait: bool = True,
 ) -> tuple[int, int]:
     """clone3 and execveat of init. ``fds[n]`` becomes the child's descriptor n (-1: a hole); ``plan`` and ``sync``
-    are numbers of the child; ``cgroup`` and ``tasks`` put it into its cgroups (v2, v1). Gives (pid, pidfd)."""
+    are numbers of the child; ``cgroup`` and ``tasks`` put it into its cgroups (v2, v1); ``wait``: until
+    it is init, and its /proc/PID its own. Gives (pid, pidfd)."""
     numbers = ffi.new("int[]", fds)
     entries = ffi.new("int[]", tasks)
     args = ffi.new("struct spawn *")
     args.flags, args.cgroup, args.init, args.plan, args.sync = flags, cgroup, init, plan, sync
     args.fds, args.count = numbers, len(fds)
-    args.tasks, args.task_count = entries, len(tasks)
+    args.tasks, args.task_count, args.wait = entries, len(tasks), wait
     _checked(lib.pyoci_spawn(args), "clone3")
     return args.pid, args.pidfd
 

@@ -72,13 +72,15 @@ int fail(struct init *init, const char *step, const char *path) {
     return fail_with(init, step, path, errno, NULL);
 }
 
-/* The caller's signal mask and ignored signals are not the container's. */
+/* The caller's signal mask and ignored signals are not the container's: neither are the two or three that the C library
+ * keeps for itself, which only the system call resets. */
 static void reset_signals(void) {
+    static const char as_default[64]; /* struct sigaction of the kernel: SIG_DFL, no flags, an empty mask */
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
-    for (int number = 1; number < 32; number++)
-        signal(number, SIG_DFL);
+    for (int number = 1; number <= 64; number++)
+        syscall(SYS_rt_sigaction, number, as_default, NULL, 8);
 }
 
 static int execute(struct init *init) {

@@ -11,6 +11,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/sendfile.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -55,20 +56,13 @@ static int new_memfd(const char *name, unsigned int flags) {
 }
 
 int pyoci_init_memfd(const char *path) {
-    char buffer[1 << 16];
     int source = open(path, O_RDONLY | O_CLOEXEC);
     if (source < 0)
         return -errno;
     int fd = new_memfd("pyoci-init", MFD_EXEC);
     ssize_t got = fd < 0 ? -1 : 1;
-    while (got > 0) {
-        got = read(source, buffer, sizeof(buffer));
-        if (got > 0) {
-            errno = EIO; /* stays so if the write is short */
-            if (write(fd, buffer, (size_t)got) != got)
-                got = -1;
-        }
-    }
+    while (got > 0)
+        got = sendfile(fd, source, NULL, 1 << 20);
     int error = errno;
     close(source);
     if (got == 0)
@@ -95,19 +89,37 @@ int pyoci_plan_memfd(const struct plan_fds *fds, const struct plan_op *ops, uint
     return seal(fd);
 }
 
+/* A system call of the child, which shares our memory: errno is ours, and stays as it is. */
+static long quiet(long number, long first, long second, long third, long fourth, long fifth) {
+#if defined(__x86_64__)
+    register long r10 __asm__("r10") = fourth;
+    register long r8 __asm__("r8") = fifth;
+    long value;
+
+    __asm__ volatile("syscall"
+                     : "=a"(value)
+                     : "a"(number), "D"(first), "S"(second), "d"(third), "r"(r10), "r"(r8)
+                     : "rcx", "r11", "memory");
+    return value;
+#else
+    long value = syscall(number, first, second, third, fourth, fifth);
+    return value < 0 ? -errno : value;
+#endif
+}
+
 /* The first process of a user namespace has all capabilities in it, but no uid yet (the maps come later), and would
  * lose them at execve: the ambient set keeps them (capabilities(7)). */
 static void keep_capabilities(void) {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
     struct __user_cap_data_struct data[2];
-    if (syscall(SYS_capget, &header, data) < 0)
+    if (quiet(SYS_capget, (long)&header, (long)data, 0, 0, 0) < 0)
         return;
     data[0].inheritable = data[0].permitted;
     data[1].inheritable = data[1].permitted;
-    if (syscall(SYS_capset, &header, data) < 0)
+    if (quiet(SYS_capset, (long)&header, (long)data, 0, 0, 0) < 0)
         return;
     for (int cap = 0; cap < 64; cap++)
-        prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, cap, 0, 0);
+        quiet(SYS_prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, cap, 0, 0);
 }
 
 static __attribute__((noreturn)) void report(int fd, const char *step, int error) {
@@ -123,57 +135,71 @@ static __attribute__((noreturn)) void report(int fd, const char *step, int error
 /* Into the cgroups of v1, by its own hand: a thread that moves itself need not wait for the kernel's lock of all thread
  * groups (cgroup_procs_write_start), which takes some 10 ms when somebody else moves it. */
 static void enter_cgroups(const struct spawn *args) {
-    for (uint32_t i = 0; i < args->task_count; i++)
-        if (write(args->tasks[i], "0", 1) != 1)
-            report(args->fds[args->sync], "cgroup", errno);
+    for (uint32_t i = 0; i < args->task_count; i++) {
+        long written = quiet(SYS_write, args->tasks[i], (long)"0", 1, 0, 0);
+        if (written != 1)
+            report(args->fds[args->sync], "cgroup", (int)-written);
+    }
 }
 
 /* fds[n] becomes n, in two steps, for the numbers may overlap: first all of them go above those that are to be. Gives init's
- * new number, -1 with errno. */
+ * new number, or -errno. */
 static int arrange(const struct spawn *args) {
-    int high[args->count], base = (int)args->count;
-    int init = fcntl(args->init, F_DUPFD_CLOEXEC, base);
+    long base = (long)args->count, high[args->count], init = quiet(SYS_fcntl, args->init, F_DUPFD_CLOEXEC, base, 0, 0);
+
+    if (init < 0)
+        return (int)init;
     for (uint32_t i = 0; i < args->count; i++) {
-        high[i] = args->fds[i] < 0 ? -1 : fcntl(args->fds[i], F_DUPFD_CLOEXEC, base);
-        if (init < 0 || (args->fds[i] >= 0 && high[i] < 0))
-            return -1; /* nothing is closed or replaced yet: the sync socket can still tell */
+        high[i] = args->fds[i] < 0 ? -1 : quiet(SYS_fcntl, args->fds[i], F_DUPFD_CLOEXEC, base, 0, 0);
+        if (args->fds[i] >= 0 && high[i] < 0)
+            return (int)high[i]; /* nothing is closed or replaced yet: the sync socket can still tell */
     }
-    for (int i = 0; i < (int)args->count; i++) {
+    for (long i = 0; i < base; i++) {
         if (high[i] < 0)
-            close(i);
-        else if (dup2(high[i], i) < 0)
+            quiet(SYS_close, i, 0, 0, 0, 0);
+        else if (quiet(SYS_dup3, high[i], i, 0, 0, 0) < 0)
             _exit(126);
     }
-    if (close_range_(args->count, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
+    if (quiet(SYS_close_range, base, ~0U, CLOSE_RANGE_CLOEXEC, 0, 0) < 0)
         _exit(126);
-    return init;
+    return (int)init;
 }
 
 /* The child after clone3: arranges its descriptors and becomes init. Only async-signal-safe calls. */
 static __attribute__((noreturn)) void become_init(const struct spawn *args) {
     char number[16], *argv[] = {"pyoci-init", number, NULL}, *env[] = {NULL};
 
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    quiet(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
     enter_cgroups(args);
     if (args->flags & CLONE_NEWUSER)
         keep_capabilities();
     int init = arrange(args);
     if (init < 0)
-        report(args->fds[args->sync], "dup", errno == EINVAL ? EMFILE : errno); /* fcntl(2): base is above the limit */
+        report(args->fds[args->sync], "dup", init == -EINVAL ? EMFILE : -init); /* fcntl(2): base is above the limit */
     snprintf(number, sizeof(number), "%d", args->plan);
-    syscall(SYS_execveat, init, "", argv, env, AT_EMPTY_PATH);
-    report(args->sync, "execveat", errno);
+    report(args->sync, "execveat", (int)-quiet(SYS_execveat, init, (long)"", (long)argv, (long)env, AT_EMPTY_PATH));
 }
 
 #if defined(__x86_64__)
-/* As vfork(2): the child works in our memory, on a stack of its own, until its execveat; this thread stands still
- * meanwhile. A fork would copy the interpreter's page tables, and each page written after it. */
+/* The child works in our memory, on a stack of its own, until its execveat, as after vfork(2); but we go on meanwhile,
+ * for all that it reads is copied beside its stack. A fork would copy the interpreter's page tables, and each page
+ * written after it. One child at a time: the next is cloned when this one has spoken as init, or ended. */
 static pid_t clone_child(struct clone_args *clone, const struct spawn *args) {
     static char stack[1 << 16] __attribute__((aligned(16)));
+    static int numbers[512];
+    static struct spawn copy;
     sigset_t all, before;
     pid_t pid;
 
-    clone->flags |= CLONE_VM | CLONE_VFORK;
+    clone->flags |= CLONE_VM;
+    if (args->count + args->task_count <= sizeof(numbers) / sizeof(numbers[0]) && !args->wait) {
+        copy = *args;
+        copy.fds = memcpy(numbers, args->fds, args->count * sizeof(int));
+        copy.tasks = memcpy(numbers + args->count, args->tasks, args->task_count * sizeof(int));
+        args = &copy;
+    } else {
+        clone->flags |= CLONE_VFORK;
+    }
     clone->stack = (uint64_t)(uintptr_t)stack;
     clone->stack_size = sizeof(stack);
     sigfillset(&all); /* no handler of ours may run in the child */

@@ -24,6 +24,7 @@ struct spawn {
     uint32_t count;
     const int *fds; /* fds[n] becomes descriptor n of the child; -1 leaves a hole */
     int32_t sync;   /* the child's number of the sync socket: it says there if execveat fails */
+    uint32_t wait;  /* 1: pyoci_spawn returns when the child is init, and has memory of its own */
     int32_t pid;    /* out */
     int32_t pidfd;  /* out, close-on-exec */
 };

@@ -217,7 +217,8 @@ def _create(
     try:
         with launch.Launch(f"create {state.id}", plan) as running:
             ahead = _ahead(config, plan)
-            child = _spawn(running, state, plan, options, group, ahead)
+            wait = lib.SYNC_GO not in ahead or config["process"].get("oomScoreAdj") is not None
+            child = _spawn(running, state, plan, options, group, ahead, wait)
             if launch.maps_needed(plan):
                 launch.write_maps(child.pid, config["linux"])
             launch.set_oom_score(child.pid, config["process"].get("oomScoreAdj"))
@@ -277,6 +278,7 @@ def _spawn(
     options: CreateOptions,
     group: Cgroup,
     ahead: list[int],
+    wait: bool,
 ) -> launch.Child:
     """Opens what init needs, and clones it."""
     opened = launch.open_namespaces(plan)
@@ -290,7 +292,7 @@ def _spawn(
             console = connect_console(options.console_socket)
             opened.append(console)
         joined = opened[: len(plan.namespaces.join)] if plan.namespaces else []
-        return running.spawn(options.stdio, listener, console, joined, group, ahead)
+        return running.spawn(options.stdio, listener, console, joined, group, ahead, wait)
     finally:
         for descriptor in opened:
             os.close(descriptor)

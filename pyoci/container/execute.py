@@ -79,13 +79,14 @@ def execute(state: State, process: dict[str, Any], options: ExecOptions) -> Chil
         plan = exec_plan(process, state.namespaces, _facts(state, process, options))
         with launch.Launch(f"exec {state.id}", plan) as running:
             console = _console(process, options)
+            score = process.get("oomScoreAdj")
             try:
-                running.spawn(options.stdio, -1, console, [target], _group(state, options))
+                running.spawn(options.stdio, -1, console, [target], _group(state, options), wait=score is not None)
             finally:
                 if options.console_socket and console >= 0:
                     os.close(console)
             assert running.child is not None
-            launch.set_oom_score(running.child.pid, process.get("oomScoreAdj"))
+            launch.set_oom_score(running.child.pid, score)
             running.answer()
             running.expect(lib.SYNC_STARTING)
             running.answer()

@@ -73,9 +73,11 @@ class Launch:
         joined: Sequence[int] = (),
         group: Cgroup | None = None,
         ahead: Sequence[int] = (),
+        wait: bool = True,
     ) -> Child:
         """clone3 of init, into ``group``. It waits for the first ``answer``; ``ahead``: answers to what it has not
-        asked yet, so that it goes on without a wait. Descriptors stay the caller's."""
+        asked yet, so that it goes on without a wait; ``wait``: until it is init and /proc/PID its own, for what is to
+        be written there. Descriptors stay the caller's."""
         processes.expect_children()
         layout = self._plan.layout
         rows, strings = encode.encode(self._plan.operations)
@@ -96,7 +98,7 @@ class Launch:
         into = group.descriptor() if group else -1
         tasks = group.entries() if group else []
         try:
-            pid, pidfd = native.spawn(flags, init, fds, layout.plan, layout.sync, into, tasks)
+            pid, pidfd = native.spawn(flags, init, fds, layout.plan, layout.sync, into, tasks, wait)
         finally:
             for descriptor in tasks if into < 0 else [into]:
                 os.close(descriptor)

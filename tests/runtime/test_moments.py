@@ -99,15 +99,18 @@ def test_signal_while_creating_is_held_for_the_program(runtime: Runtime) -> None
 
 
 def test_signals_are_not_blocked_in_the_program(runtime: Runtime) -> None:
-    """What `run` and `exec` hold for the program is not held by it; nor what their caller has blocked."""
+    """What `run` and `exec` hold for the program is not held by it; nor what their caller has blocked or ignores."""
     words = ["/bin/grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status"]
     none = "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n"
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGUSR1])
+    ignored = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGUSR2, signal.SIGRTMAX)}
     try:
         assert runtime.output(runtime.bundle().args(*words)) == none
         with runtime.start(runtime.bundle().args("/bin/sleep", "100")) as container:
             assert runtime.ok("exec", container.id, *words).out == none
     finally:
+        for number, disposition in ignored.items():
+            signal.signal(number, disposition)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
