@@ -182,7 +182,7 @@ $(B)/sanitize/%: tests/c/%.c $(wildcard csrc/*/*.c csrc/*/*.h csrc/*.h)
 
 BENCH := PYTHONPATH=tests $(RUN) -m bench
 PLOTTING := matplotlib==3.11.2
-BENCHED := $(B)/bench/floor $(B)/bench/peak
+BENCHED := $(addprefix $(B)/bench/,floor peak instructions)
 
 bench: $(B)/.built bundles $(BENCHED) ## measure pyoci, runc, crun and the kernel's floor (as root; ARGS=--smoke, --help)
 	@$(BENCH) run $(ARGS)
@@ -190,7 +190,7 @@ bench: $(B)/.built bundles $(BENCHED) ## measure pyoci, runc, crun and the kerne
 bench-docs: $(B)/bench/venv/.stamp ## write docs/benchmarks.md and its plots from the last make bench
 	@PYTHONPATH=tests $(B)/bench/venv/bin/python -m bench docs $(ARGS)
 
-bench-instructions: $(B)/.built bundles $(BENCHED) ## count instructions anew (as root, by valgrind)
+bench-instructions: $(B)/.built bundles $(BENCHED) ## count instructions anew (as root; takes a quarter of an hour)
 	@$(BENCH) instructions
 
 hot: $(B)/.built ## record anew which functions verbs call: the image lays them side by side (as root)

@@ -10,9 +10,10 @@ verbs.py         each verb, seccomp, pods
 memory.py        peaks, and what a container keeps
 scale.py         10, 100, 1,000 containers beside; 100 in a row and at once
 engines.py       podman run, ctr run
-instructions.py  instructions in user space, by valgrind
+instructions.py  instructions in user space, step by step
 stats.py         medians, spreads, ratios
 table.py         the table of a terminal
 docs.py          docs/benchmarks.md and its plots
 floor.c peak.c   the floor; a parent that is smaller than what it measures
+instructions.c   runs a program and counts its instructions
 """

@@ -62,10 +62,7 @@ def run(options: argparse.Namespace) -> int:
     except CallError as error:
         failure = str(error)
     finally:
-        try:
-            left = place.close()
-        finally:
-            machine.leave()
+        left = place.close()
     if failure or left:
         print(*(f"bench: {line}" for line in [failure or "left behind:", *left]), sep="\n", file=sys.stderr)
         return 1

@@ -22,6 +22,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 BUILD = REPOSITORY / "build"
 FLOOR = str(BUILD / "bench/floor")
 PEAK = str(BUILD / "bench/peak")
+COUNTER = str(BUILD / "bench/instructions")
 PAUSE = BUILD / "bundles/rootfs/pause/pause"
 FIVE = ("create", "start", "state", "kill", "delete")
 
@@ -48,10 +49,12 @@ class Tool:
 
 
 class Place:
-    """A temporary directory with bundles; `close` ends all containers and says what was left."""
+    """A temporary directory with bundles, and state roots on the tmpfs of machine.py; `close` ends all containers and says what was left."""
 
     def __init__(self) -> None:
-        self.prefix = f"pb{os.getpid()}"
+        self.prefix = f"pb{os.getpid():07}"  # always as long: the length of a path is counted in instructions
+        self.states = machine.RUN / self.prefix
+        self.states.mkdir(mode=0o711)
         self.path = Path(tempfile.mkdtemp(prefix=f"{self.prefix}-"))
         self.path.chmod(0o755)
         self.timer = Timer(self.path)
@@ -64,13 +67,13 @@ class Place:
             "runc": shutil.which("runc"),
             "crun": shutil.which("crun"),
         }
-        self.tools = [Tool(name, command, self.path / name) for name, command in commands.items() if command]
+        self.tools = [Tool(name, command, self.states / name) for name, command in commands.items() if command]
         self.missing = [name for name, command in commands.items() if not command]
         self._roots = {tool.root: tool for tool in self.tools}
 
     def more(self, tool: Tool, name: str) -> Tool:
         """The runtime with one more root."""
-        made = tool.at(self.path / f"{tool.name}-{name}")
+        made = tool.at(self.states / f"{tool.name}-{name}")
         self._roots[made.root] = made
         return made
 
@@ -125,7 +128,9 @@ class Place:
                 os.spawnv(os.P_WAIT, tool.command, tool.argv("delete", "--force", Path(entry).name))
         collect()
         try:
-            left += leaks.processes(set()) + leaks.control_groups(self.prefix) + leaks.mounts(self.path)
+            left += leaks.processes(set()) + leaks.control_groups(self.prefix)
+            left += leaks.mounts(self.path) + leaks.mounts(self.states)
         finally:
             shutil.rmtree(self.path)
+            shutil.rmtree(self.states)
         return left
