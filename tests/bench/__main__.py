@@ -31,7 +31,7 @@ def measure(place: Place, results: Results, wanted: set[str], rounds: int, smoke
         ("pods", lambda: verbs.pods(place, results, rounds)),
         ("memory", lambda: memory.peaks(place, results, few)),
         ("memory", lambda: memory.waiting(place, results, few)),
-        ("scale", lambda: scale.others(place, results, few if smoke else max(few, rounds // 2), counts)),
+        ("scale", lambda: scale.others(place, results, few if smoke else rounds, counts)),
         ("scale", lambda: scale.together(place, results, 1 if smoke else 3, 4 if smoke else 100)),
         ("engines", lambda: engines.podman(place, results, ends)),
         ("engines", lambda: engines.containerd(place, results, ends)),
@@ -48,7 +48,6 @@ def run(options: argparse.Namespace) -> int:
     if os.geteuid() != 0:
         print("bench: real containers need root", file=sys.stderr)
         return 1
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that all is taken away at the end
     rounds = 2 if options.smoke else options.rounds
     machine.enter()
     place, results, failure = Place(), Results(), ""
@@ -85,6 +84,7 @@ def main() -> int:
     options = parser.parse_args()
     if options.what == "docs":
         return docs.write(options.json)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that all is taken away at the end
     if options.what == "instructions":
         return instructions.refresh()
     return run(options)

@@ -23,7 +23,8 @@ one run, so noise of the machine meets each of them alike; **look at the ratios*
 is faster or smaller. A time is that of the whole process, from posix_spawn to wait4, as an engine sees it. `floor` is a
 static C program that does with bare system calls what the kernel must do at least: six namespaces, six mounts,
 pivot_root and exec for `run true`; setns, clone and exec for `exec true`. Nothing of the runtimes' duties (checks,
-cgroups, hardening, state) is in it.
+cgroups, hardening, state) is in it. The state of all runtimes is on a tmpfs, as `/run` is on every real host; bundles
+and root file systems are on the disk.
 """
 NOTES = {
     "verbs": "One container after the other lives from `create` to `delete`; `exec true` is in between, and is not "
@@ -33,7 +34,8 @@ NOTES = {
     "pods": "Network, ipc and uts namespaces are those of a running pause container, joined by path.",
     "memory": "Peaks are ru_maxrss of the runtime's process and of the children that it waited for. A created "
     "container's private memory is Private_Clean + Private_Dirty of its first process.",
-    "scale": "The other containers are copies of one stopped container's state under other IDs. A hundred containers: "
+    "scale": "The other containers are copies of one stopped container's state under other IDs. The last table has the ratio "
+    "of the medians beside the most of them and the fewest. A hundred containers: "
     "`create` and `start` of each, in sequence; then all `create` at the same time and after them all `start`.",
     "engines": "The engine's own time is most of it. Storage and daemon are the benchmark's own.",
 }
@@ -53,6 +55,8 @@ def write(source: Path) -> int:
         if rows:
             lines += [f"## {title}", "", NOTES[group], "", f"![{title}](benchmarks/{group}.svg)", ""]
             lines += [*table.markdown([list(table.HEAD), *map(table.medians, rows)]), ""]
+            if group == "scale" and (grown := table.growth(results)):
+                lines += [*table.markdown(grown), ""]
             plot(rows, title, PLOTS / f"{group}.svg")
     lines += _left_out(results) + _instructions() + ["## Spread", ""]
     spread = [line for row in results.rows.values() for line in table.spreads(row)]
@@ -75,11 +79,11 @@ def _instructions() -> list[str]:
     counted = instructions.read()
     if not counted:
         return []
-    cells = [
-        ["verb", "million instructions"],
-        *([verb, f"{count / 1e6:.2f}"] for verb, count in counted["verbs"].items()),
-    ]
-    return ["## Instructions", "", *instructions.NOTE, "", *table.markdown(cells), ""]
+    cells = [["million instructions", *instructions.TOOLS]]
+    for verb, counts in counted["verbs"].items():
+        found = [f"{counts[tool] / 1e6:.2f}" if tool in counts else "" for tool in instructions.TOOLS]
+        cells.append([verb, *found])
+    return ["## Instructions", "", " ".join(instructions.NOTE), "", *table.markdown(cells), ""]
 
 
 def plot(rows: list[Row], title: str, path: Path) -> None:

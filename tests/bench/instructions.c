@@ -6,7 +6,7 @@
  *
  * Children and further threads of the process are not traced, so they run at full speed and are not counted; what it
  * executes in its own place is. A repeated string instruction of x86 counts once, as a processor's own counter has it,
- * although each repetition traps. On aarch64 a loop of load and store exclusive (LDXR, STXR) never gets through, for
+ * although each repetition would trap. On aarch64 a loop of load and store exclusive (LDXR, STXR) never gets through, for
  * the trap between them clears the monitor: there the command must use the atomics of ARMv8.1, as glibc does.
  */
 #include <elf.h>
@@ -80,7 +80,7 @@ static enum trap cause(void) {
     return info.si_code == TRAP_TRACE || (info.si_code == SI_USER && info.si_pid == 0) ? STEP : FOREIGN;
 #else
     /* a step over a system call is told as TRAP_BRKPT, the breakpoint instruction as SI_KERNEL */
-    return info.si_code == TRAP_TRACE || info.si_code == TRAP_BRKPT ? STEP : FOREIGN;
+    return info.si_code == TRAP_TRACE || info.si_code == TRAP_BRKPT || info.si_code == TRAP_HWBKPT ? STEP : FOREIGN;
 #endif
 }
 
@@ -88,9 +88,14 @@ static enum trap cause(void) {
 #include <stddef.h>
 #include <sys/user.h>
 
-/* Whether these bytes are a string instruction (INS, OUTS, MOVS, CMPS, STOS, LODS, SCAS) with a repeat prefix. Intel's
- * manual, volume 2, 2.1.1: legacy prefixes come in any order, REX after them. */
-static int is_repeated(const unsigned char *code, size_t size) {
+#define DEBUG_REGISTER(n) offsetof(struct user, u_debugreg[n])
+
+static unsigned long before; /* instruction pointer after the last step */
+static int skipping;         /* a breakpoint is behind a repeated instruction, and the child runs to it */
+
+/* The length of a string instruction (INS, OUTS, MOVS, CMPS, STOS, LODS, SCAS) with a repeat prefix; 0 for all others.
+ * Intel's manual, volume 2, 2.1.1: legacy prefixes come in any order, REX after them. */
+static size_t repeated_length(const unsigned char *code, size_t size) {
     size_t i = 0;
     int repeat = 0;
     for (; i < size && code[i] && strchr("\x66\x67\xf2\xf3\x26\x2e\x36\x3e\x64\x65", code[i]); i++)
@@ -99,14 +104,22 @@ static int is_repeated(const unsigned char *code, size_t size) {
         i++;
     if (!repeat || i >= size)
         return 0;
-    return (code[i] >= 0x6c && code[i] <= 0x6f) || (code[i] >= 0xa4 && code[i] <= 0xa7) ||
-           (code[i] >= 0xaa && code[i] <= 0xaf);
+    int is_string = (code[i] >= 0x6c && code[i] <= 0x6f) || (code[i] >= 0xa4 && code[i] <= 0xa7) ||
+                    (code[i] >= 0xaa && code[i] <= 0xaf);
+    return is_string ? i + 1 : 0;
 }
 
-/* Whether the last step ended in the middle of a repeated string instruction: the instruction pointer stays on it. (It
- * also stays on a jump to itself, each turn of which is an instruction of its own.) */
+/* Lets the child run freely as far as `address` (debug register 0, enabled by bit 0 of register 7), or, with 0, no
+ * more. A thread's debug registers go neither to its children nor through an exec. */
+static void run_to(unsigned long address) {
+    ptrace(PTRACE_POKEUSER, child, DEBUG_REGISTER(7), 0);
+    skipping = address && ptrace(PTRACE_POKEUSER, child, DEBUG_REGISTER(0), address) == 0 &&
+               ptrace(PTRACE_POKEUSER, child, DEBUG_REGISTER(7), 1) == 0;
+}
+
+/* Whether the last step was one repetition of a string instruction, on which the instruction pointer stays. (It also
+ * stays on a jump to itself, each turn of which is an instruction of its own.) The others are skipped. */
 static int in_repetition(void) {
-    static unsigned long before;
     errno = 0;
     unsigned long now = (unsigned long)ptrace(PTRACE_PEEKUSER, child, offsetof(struct user, regs.rip), NULL);
     int moved = now != before;
@@ -114,11 +127,26 @@ static int in_repetition(void) {
     if (errno || moved)
         return 0;
     long code = ptrace(PTRACE_PEEKTEXT, child, now, NULL);
-    return !errno && is_repeated((const unsigned char *)&code, sizeof code);
+    size_t length = errno ? 0 : repeated_length((const unsigned char *)&code, sizeof code);
+    if (length)
+        run_to(now + length);
+    return length > 0;
+}
+
+/* How the child goes on; a breakpoint that it met, or that a signal came before, is taken away. */
+static int resume(int stopped_for_repetition) {
+    if (skipping && !stopped_for_repetition)
+        run_to(0);
+    return skipping ? PTRACE_CONT : PTRACE_SINGLESTEP;
 }
 #else
 static int in_repetition(void) {
     return 0;
+}
+
+static int resume(int stopped_for_repetition) {
+    (void)stopped_for_repetition;
+    return PTRACE_SINGLESTEP;
 }
 #endif
 
@@ -137,7 +165,7 @@ static int count_to_the_end(long *count) {
         }
         if (!WIFSTOPPED(status))
             break;
-        int number = WSTOPSIG(status), event = status >> 16;
+        int number = WSTOPSIG(status), event = status >> 16, repeats = 0;
         if (event == PTRACE_EVENT_STOP && is_stop_signal(number)) {
             ptrace(PTRACE_LISTEN, child, NULL, NULL); /* stopped as it would be untraced, until SIGCONT */
             continue;
@@ -146,10 +174,11 @@ static int count_to_the_end(long *count) {
             number = 0;
         else if (number == SIGTRAP) {
             enum trap why = cause();
-            *count += why == STEP && !in_repetition();
+            repeats = why == STEP && in_repetition();
+            *count += why == STEP && !repeats;
             number = why == FOREIGN ? SIGTRAP : 0;
         }
-        ptrace(PTRACE_SINGLESTEP, child, NULL, number); /* fails if it was killed meanwhile: waitpid tells */
+        ptrace(resume(repeats), child, NULL, number); /* fails if it was killed meanwhile: waitpid tells */
     }
     *count += WIFEXITED(status); /* the system call that ends it does not come back to trap */
     return status;

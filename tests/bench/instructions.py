@@ -115,6 +115,7 @@ def _verbs(place: Place, tool: Tool, counted: dict[str, dict[str, int]]) -> None
 def _count(place: Place, tool: Tool, *words: str | Path) -> int:
     """One call to its end. Raises CallError unless it exits with 0."""
     file = place.path / "count"
-    print(f"bench: counting {tool.name} {words[0]}", file=sys.stderr, flush=True)
-    place.timer.call([COUNTER, str(LIMIT), str(file), *tool.argv(*words)])
-    return int(file.read_text())
+    spent = place.timer.call([COUNTER, str(LIMIT), str(file), *tool.argv(*words)])
+    count = int(file.read_text())
+    print(f"bench: {tool.name} {words[0]}: {count:,} in {spent / 1e9:.0f} s", file=sys.stderr, flush=True)
+    return count

@@ -7,12 +7,13 @@ import shutil
 import subprocess
 import time
 
-from bench.stats import Results
+from bench.stats import Results, Row
 from bench.timer import CallError, wait_for_end
 from bench.tools import Place, Tool
 
 SOURCE = "others0"
 SETTLE = 1.0  # seconds
+VERBS = ("create", "start", "state", "exec", "kill", "delete")
 
 
 def fill(place: Place, tool: Tool, count: int) -> Tool:
@@ -50,26 +51,27 @@ def empty(place: Place, tool: Tool) -> None:
 
 
 def others(place: Place, results: Results, rounds: int, counts: tuple[int, ...]) -> None:
-    """`list`, `state` and the five verbs, with so many other containers in the root."""
+    """`list` and the five verbs, with so many other containers in the root; each verb, with the fewest and the most."""
     filled = {(tool.name, count): fill(place, tool, count) for count in counts for tool in place.tools}
     bundles = {tool.name: place.bundle(tool.name + "-beside", "/bin/sleep", "1000") for tool in place.tools}
-    rows = {
-        (what, count): results.row("scale", f"{what}, {count:,} others")
-        for what in ("list", "state", "five verbs")
-        for count in counts
-    }
+    rows = {(what, count): _row(results, what, count) for what in ("list", "five verbs") for count in counts}
+    rows |= {(verb, count): _row(results, verb, count) for verb in VERBS for count in (counts[0], counts[-1])}
     for turn in range(rounds + 1):
         for count in counts:
             for tool in place.tools:
                 there = filled[tool.name, count]
-                spent = place.cycle(there, bundles[tool.name], "beside")
-                spent["state"] = place.timer.call(there.argv("state", SOURCE))
+                spent = place.cycle(there, bundles[tool.name], "beside", executes=True)
                 spent["list"] = place.timer.call(there.argv("list"))
-                if turn:
-                    for what in ("list", "state", "five verbs"):
+                for what in (*VERBS, "list", "five verbs"):
+                    if turn and (what, count) in rows:
                         rows[what, count].add(tool.name, spent[what])
     for there in filled.values():
         empty(place, there)
+
+
+def _row(results: Results, what: str, count: int) -> Row:
+    shown = "exec true" if what == "exec" else what
+    return results.row("scale", f"{shown}, {count:,} others")
 
 
 def together(place: Place, results: Results, rounds: int, count: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bench import stats
 from bench.stats import Results, Row
 
 TOOLS = ("pyoci", "runc", "crun", "floor")
@@ -69,8 +70,29 @@ def of_group(results: Results, group: str) -> list[Row]:
     return [row for row in results.rows.values() if row.group == group]
 
 
+def growth(results: Results) -> list[list[str]]:
+    """What others cost: for each verb, the median beside the most of them over that beside the fewest, and the head."""
+    beside: dict[str, dict[int, Row]] = {}
+    for row in of_group(results, "scale"):
+        verb, _, others = row.name.rpartition(", ")
+        if verb and others.endswith(" others"):
+            beside.setdefault(verb, {})[int(others.removesuffix(" others").replace(",", ""))] = row
+    lines = []
+    for verb, rows in beside.items():
+        few, many = min(rows), max(rows)
+        ratios = [stats.ratio(rows[many].samples.get(tool, ()), rows[few].samples.get(tool, ())) for tool in TOOLS[:3]]
+        cells = ["" if ratio is None else f"{ratio:.2f}" for ratio in ratios]
+        lines.append([f"{verb}, {many:,} / {few:,} others", *cells])
+    return [["", *TOOLS[:3]], *lines] if lines else []
+
+
+def _grown(results: Results) -> list[str]:
+    lines = growth(results)
+    return ["Growth with the number of other containers: ratios of medians", "", *aligned(lines), ""] if lines else []
+
+
 def text(results: Results) -> str:
-    """The whole: medians with ratios, then the spread of every tool, then what was left out."""
+    """The whole: medians with ratios, growth with other containers, then the spread of every tool, then what was left out."""
     head, spread = [list(HEAD)], [list(SPREAD_HEAD)]
     for group in GROUPS:
         head += [medians(row) for row in of_group(results, group)]
@@ -80,6 +102,7 @@ def text(results: Results) -> str:
         "",
         *aligned(head),
         "",
+        *_grown(results),
         "Spread",
         "",
         *aligned(spread),

@@ -49,7 +49,7 @@ class Tool:
 
 
 class Place:
-    """A temporary directory with bundles, and state roots on the tmpfs of machine.py; `close` ends all containers and says what was left."""
+    """A temporary directory with bundles, and state roots on a tmpfs; `close` ends all and says what was left."""
 
     def __init__(self) -> None:
         self.prefix = f"pb{os.getpid():07}"  # always as long: the length of a path is counted in instructions

@@ -17,6 +17,7 @@ from harness.runtime import REPOSITORY
 
 ALL = {"pyoci", "runc", "crun"}
 WITH_FLOOR = ALL | {"floor"}
+BESIDE = ("create", "start", "state", "exec true", "kill", "delete")
 ROWS = {
     **{("verbs", name): ALL for name in ("create", "start", "state", "kill", "delete", "five verbs")},
     ("verbs", "exec true"): WITH_FLOOR,
@@ -33,7 +34,7 @@ ROWS = {
     ("memory", "private, created container"): ALL,
     ("memory", "private, pause"): ALL,
     ("memory", "resident (VmRSS), pause"): ALL,
-    **{("scale", f"{what}, {count} others"): ALL for what in ("list", "state", "five verbs") for count in (3, 10)},
+    **{("scale", f"{what}, {count} others"): ALL for what in (*BESIDE, "list", "five verbs") for count in (3, 10)},
     **{("scale", f"4 containers {how}"): ALL for how in ("in a row", "at once")},
     **{("engines", name): ALL for name in ("podman run true", "ctr run true")},
     **{("engines", f"CRI pod to {step}"): ALL for step in ("start", "exit", "removal")},
@@ -84,6 +85,13 @@ def test_table_shows_every_row(smoke: dict[str, Any]) -> None:
     lines = smoke["text"].splitlines()
     for _, name in ROWS:
         assert any(line.startswith(f"{name}  ") for line in lines), name
+
+
+def test_growth_is_shown_for_every_verb(smoke: dict[str, Any]) -> None:
+    lines = smoke["text"].splitlines()
+    for verb in (*BESIDE, "list", "five verbs"):
+        (line,) = [line for line in lines if line.startswith(f"{verb}, 10 / 3 others  ")]
+        assert all(float(ratio) > 0 for ratio in line.split()[-3:]), line
 
 
 def test_nothing_is_left(smoke: dict[str, Any]) -> None:
