@@ -32,11 +32,12 @@ NOTES = {
     "seccomp": "Cold: pyoci's cache of compiled programs is emptied before each call (crun's too, where it has one). "
     "runc compiles each time.",
     "pods": "Network, ipc and uts namespaces are those of a running pause container, joined by path.",
-    "memory": "Peaks are ru_maxrss of the runtime's process and of the children that it waited for. A created "
-    "container's private memory is Private_Clean + Private_Dirty of its first process.",
-    "scale": "The other containers are copies of one stopped container's state under other IDs. The last table has the ratio "
-    "of the medians beside the most of them and the fewest. A hundred containers: "
-    "`create` and `start` of each, in sequence; then all `create` at the same time and after them all `start`.",
+    "memory": "Peaks are ru_maxrss of the runtime's process and of the children that it waited for; the kernel keeps "
+    "them to within about 100 KiB. A created container's private memory is Private_Clean + Private_Dirty of its first "
+    "process.",
+    "scale": "The other containers are copies of one stopped container's state under other IDs; the last table has the "
+    "ratios of the medians beside the most and the fewest of them. A hundred containers: `create` and `start` of "
+    "each, in sequence; then all `create` at the same time and after them all `start`.",
     "engines": "The engine's own time is most of it. Storage and daemon are the benchmark's own.",
 }
 

@@ -21,9 +21,9 @@ LIMIT = 900  # seconds for one verb: a step takes 3 to 40 µs
 NOTE = (
     "Executed in user space by the runtime's own process from its exec to its exit, and by what it executes in its own",
     "place; not by its children (the container, and what builds it). Each verb is whole, on a real container in the",
-    "state that it is for, and is counted step by step (tests/bench/instructions.c). Two counts of the same build differ",
-    "by less than 1%. runc is left out: it is Go with several threads, which share the work out as they come.",
-    "`make bench-instructions` counts again.",
+    "state that it is for, and is counted step by step (tests/bench/instructions.c); with a filter, crun's cache of",
+    "compiled programs is filled too. Two counts of the same build differ by less than 1%. runc is left out: it is Go",
+    "with several threads, which share the work out as they come. `make bench-instructions` counts again.",
 )
 FILTERED = "{}, podman's filter, cached"
 OTHERS = 10

@@ -92,7 +92,7 @@ def _grown(results: Results) -> list[str]:
 
 
 def text(results: Results) -> str:
-    """The whole: medians with ratios, growth with other containers, then the spread of every tool, then what was left out."""
+    """The whole: medians with ratios, growth beside other containers, the spread of every tool, what was left out."""
     head, spread = [list(HEAD)], [list(SPREAD_HEAD)]
     for group in GROUPS:
         head += [medians(row) for row in of_group(results, group)]

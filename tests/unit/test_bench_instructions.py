@@ -36,9 +36,7 @@ CHILD = (
 AGAIN = (
     "cmpq $1, (%rsp); jne 2f\n"  # 2
     "lea path(%rip), %rdi; lea argv(%rip), %rsi; xor %edx, %edx; mov $59, %eax; syscall\n"  # 5
-    "2: mov $3, %edi\n"  # 1
-    + EXIT
-    + '.data\npath: .asciz "/proc/self/exe"\n.balign 8\nargv: .quad path, path, 0\n'
+    "2: mov $3, %edi\n" + EXIT + '.data\npath: .asciz "/proc/self/exe"\n.balign 8\nargv: .quad path, path, 0\n'  # 1
 )
 # rt_sigaction(SIGUSR1), kill(self); the handler changes the status.
 HANDLED = (
@@ -46,8 +44,7 @@ HANDLED = (
     + SELF
     + "xor %ebx, %ebx; mov $10, %esi; mov $62, %eax; syscall\n"  # 4
     "mov status(%rip), %edi\n"  # 1
-    + EXIT
-    + "handler: movl $9, status(%rip); ret\nrestorer: mov $15, %eax; syscall\n"  # 2 + 2
+     + EXIT + "handler: movl $9, status(%rip); ret\nrestorer: mov $15, %eax; syscall\n"  # 2 + 2
     ".data\n.balign 8\naction: .quad handler, 0x04000000, restorer, 0\n" + STATUS
 )
 KNOWN = {
