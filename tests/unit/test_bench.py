@@ -95,6 +95,16 @@ def test_columns_are_aligned() -> None:
     assert table.aligned([["a", "1"], ["bbb", "22"]]) == ["a     1", "bbb  22"]
 
 
+def test_growth_is_the_ratio_of_the_most_to_the_fewest_others() -> None:
+    results = stats.Results()
+    for count, spent in (("10", 4_000_000), ("100", 7_000_000), ("1,000", 5_000_000)):
+        results.row("scale", f"create, {count} others").add("pyoci", spent)
+    results.row("scale", "100 containers in a row").add("pyoci", 1)
+    assert table.growth(results) == [["", "pyoci", "runc", "crun"], ["create, 1,000 / 10 others", "1.25", "", ""]]
+    assert "create, 1,000 / 10 others   1.25" in table.text(results)
+    assert table.growth(filled()) == []
+
+
 PROFILE = {
     "defaultAction": "SCMP_ACT_ERRNO",
     "defaultErrnoRet": 38,
