@@ -190,7 +190,7 @@ bench: $(B)/.built bundles $(BENCHED) ## measure pyoci, runc, crun and the kerne
 bench-docs: $(B)/bench/venv/.stamp ## write docs/benchmarks.md and its plots from the last make bench
 	@PYTHONPATH=tests $(B)/bench/venv/bin/python -m bench docs $(ARGS)
 
-bench-instructions: $(B)/.built bundles $(BENCHED) ## count instructions anew (as root; takes a quarter of an hour)
+bench-instructions: $(B)/.built bundles $(BENCHED) ## count instructions anew (as root; can take half an hour)
 	@$(BENCH) instructions
 
 hot: $(B)/.built ## record anew which functions verbs call: the image lays them side by side (as root)

@@ -120,8 +120,8 @@ def test_missing_command_is_named(counter: str, tmp_path: Path) -> None:
 def test_every_verb_was_counted() -> None:
     document = instructions.read()
     assert list(document["verbs"]) == list(instructions.VERBS)
-    for verb, counts in document["verbs"].items():
-        assert set(counts) == set(instructions.TOOLS), verb
-        assert all(isinstance(count, int) and count > 100_000 for count in counts.values()), verb
+    for verb, found in document["verbs"].items():
+        assert set(found) == {tool for tool in instructions.TOOLS if instructions.counts(tool, verb)}, verb
+        assert all(isinstance(count, int) and count > 100_000 for count in found.values()), verb
     assert document["note"] == " ".join(instructions.NOTE)
     assert all(document[tool] for tool in instructions.TOOLS)
