@@ -19,11 +19,11 @@ from bench.tools import COUNTER, Place, Tool
 FILE = Path(__file__).parent / "instructions.json"
 LIMIT = 900  # seconds for one verb: a step takes 3 to 40 µs
 NOTE = (
-    "Executed in user space by the runtime's own process from its exec to its exit, and by what it executes in its own",
-    "place; not by its children (the container, and what builds it). Each verb is whole, on a real container in the",
-    "state that it is for, and is counted step by step (tests/bench/instructions.c). Two counts of the same build differ",
-    "by less than 1%. Left out: crun 1.8 with a filter, which it compiles in each call; and runc, which is Go with",
-    "several threads that share the work out as they come. `make bench-instructions` counts again.",
+    "Executed in user space by the runtime's own process from its exec to its exit, and by what it executes in its",
+    "own place; not by its children (the container, and what builds it). Each verb is whole, on a real container in",
+    "the state that it is for, and is counted step by step (tests/bench/instructions.c). Two counts of the same build",
+    "differ by less than 1%. Left out: crun 1.8 with a filter, which it compiles in each call; and runc, which is Go",
+    "with several threads that share the work out as they come. `make bench-instructions` counts again.",
 )
 FILTERED = "{}, podman's filter, cached"
 OTHERS = 10
