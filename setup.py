@@ -226,12 +226,18 @@ def embed_python(output: str) -> bool:
         attempts = []
     directory = variable["LIBDIR"]
     attempts.append([f"-L{directory}", f"-Wl,-rpath,{directory}", f"-l{version}", *libraries])
+    failures: list[str] = []
     for link in attempts:
         command = [*CC, *options, "csrc/launcher/launcher.c", *link, "-Wl,-O1,-z,now", "-s", "-o", output]
         done = subprocess.run(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
         if done.returncode == 0:
+            # Debian 13's archive needs a library that Debian leaves out: no reason for alarm, as the shared one serves.
+            for failure in failures:
+                reason = failure.partition("\n")[0]
+                print(f"setup.py: the shared libpython is taken, as {archive} cannot be linked: {reason}")
             return True
-        print(f"{done.stderr}setup.py: status {done.returncode} from: {shlex.join(command)}")
+        failures.append(f"{done.stderr}setup.py: status {done.returncode} from: {shlex.join(command)}")
+    print(*failures, sep="\n")
     print("setup.py: CPython cannot be embedded: a script takes the launcher's place")
     return False
 
