@@ -194,5 +194,8 @@ def test_hot_functions_are_there() -> None:
     for file in {line.partition("\t")[0] for line in wanted}:
         source = Path(PATHS[0], file).read_text()
         found.update(_code_names(compile(source, file, "exec", dont_inherit=True)))
+    if sys.version_info >= (3, 12):
+        # The list is of Python 3.11. Since PEP 709 comprehensions are part of the function that they stand in.
+        wanted = {re.sub(r"\.<(list|dict|set)comp>", "", name).removesuffix(".<locals>") for name in wanted}
     assert sorted(wanted - found) == []
     assert {"pyoci/cli/main.py\tmain", "pyoci/container/create.py\tcreate"} <= wanted
