@@ -140,6 +140,7 @@ struct plan_header {
  *                  SYNC_GO ----------------->       without it init ends: a start that died in between has no second
  *                  <------------------- (end)       execve worked
  *
+ * run answers SYNC_CREATED with SYNC_START, and the end of this socket says that execve worked.
  * Where the runtime has nothing to do before an answer to init's first messages, it sends it ahead: init finds it.
  * Instead of any message of init's there may come SYNC_FAILED: value is errno, the payload
  * is struct sync_failure and its texts. Then init ends with status 1.

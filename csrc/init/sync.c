@@ -92,10 +92,15 @@ int op_created(struct init *init, const struct plan_op *op) {
     int listener = init->header->fds.start;
     /* From here on the end of the socket alone says that the runtime died: it may end right after its answer. */
     prctl(PR_SET_PDEATHSIG, 0);
-    if (sync_send(init->report, SYNC_CREATED, 0, NULL, 0) < 0 || sync_receive(init, init->report) != SYNC_GO)
+    if (sync_send(init->report, SYNC_CREATED, 0, NULL, 0) < 0)
         _exit(1);
-    close_but(init, (unsigned)listener);
+    int answer = sync_receive(init, init->report);
+    if (answer != SYNC_GO && answer != SYNC_START)
+        _exit(1);
+    close_but(init, (unsigned)(answer == SYNC_START ? init->report : listener));
     init->root = init->empty = -1;
+    if (answer == SYNC_START) /* run: who created us starts us, and hears of it by the same socket */
+        return 0;
 
     int connection;
     for (;;) {

@@ -18,7 +18,7 @@ from pyoci.spec import load
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from pyoci.cgroup import Cgroup
@@ -80,17 +80,41 @@ class CreateOptions:
         self.extra_env = list(extra_env)
 
 
-def create(
-    root: Root, container_id: str, bundle: str, options: CreateOptions, config: dict[str, Any] | None = None
-) -> State:
+def create(root: Root, container_id: str, bundle: str, options: CreateOptions) -> State:
     """Creates a container from a bundle and leaves its init waiting.
 
-    bundle: absolute path; config: what load.config gave for it, if that was called. Gives the saved state.
-    Raises PyociError; then nothing is left behind.
+    bundle: absolute path. Gives the saved state. Raises PyociError; then nothing is left behind.
     """
+    state, pidfd = _make(root, container_id, bundle, options, load.config(bundle, options.config), None)
+    os.close(pidfd)
+    return state
+
+
+def create_started(
+    root: Root,
+    container_id: str,
+    bundle: str,
+    options: CreateOptions,
+    config: dict[str, Any],
+    starting: Callable[[], None],
+) -> tuple[State, int]:
+    """``create`` and ``start`` in one, but for the poststart hooks: init need not wait for another process.
+
+    config: what load.config gave for the bundle; starting: called when the program is about to run. Gives the state
+    and a pidfd of init, for the caller to close. Raises PyociError; then nothing is left behind.
+    """
+    return _make(root, container_id, bundle, options, config, starting)
+
+
+def _make(
+    root: Root,
+    container_id: str,
+    bundle: str,
+    options: CreateOptions,
+    config: dict[str, Any],
+    starting: Callable[[], None] | None,
+) -> tuple[State, int]:
     root.container(container_id)
-    if config is None:
-        config = load.config(bundle, options.config)
     rootfs = _check(config, bundle, options)
     host = cgroup.host()
     path = cgroup.resolve((config.get("linux") or {}).get("cgroupsPath"), container_id)
@@ -102,11 +126,11 @@ def create(
             raise PyociError(f"create {container_id}: it is being deleted at this moment")
         try:
             state = _first_state(lock.directory, container_id, bundle, rootfs, config, group, facts, plan)
-            _create(state, config, group, plan, options, facts)
+            pidfd = _create(state, config, group, plan, options, facts, starting)
         except BaseException:
             remove_directory(lock.directory)
             raise
-    return state
+    return state, pidfd
 
 
 def _check(config: dict[str, Any], bundle: str, options: CreateOptions) -> str:
@@ -209,9 +233,16 @@ def _store(path: str, data: bytes) -> None:
 
 
 def _create(
-    state: State, config: dict[str, Any], group: Cgroup, plan: LaunchPlan, options: CreateOptions, facts: Facts
-) -> None:
-    """Cgroup, init, hooks, pid file. Undoes what it made when a step fails; the state directory is the caller's."""
+    state: State,
+    config: dict[str, Any],
+    group: Cgroup,
+    plan: LaunchPlan,
+    options: CreateOptions,
+    facts: Facts,
+    starting: Callable[[], None] | None,
+) -> int:
+    """Cgroup, init, hooks, pid file, and for ``run`` the start. Gives init's pidfd. Undoes what it made when a step
+    fails; the state directory is the caller's."""
     hooks_ran = False
     limits = group.create((config.get("linux") or {}).get("resources") or {})
     try:
@@ -235,11 +266,23 @@ def _create(
             _know_init(state, running)
             state.publish()
             _tell(state, running, options)
-            running.answer()
-            os.close(running.finish().pidfd)
+            if starting is None:
+                running.answer()
+            else:
+                _start(state, running, starting)
+            return running.finish().pidfd
     except BaseException:
         _undo(state, group, hooks_ran)
         raise
+
+
+def _start(state: State, running: launch.Launch, starting: Callable[[], None]) -> None:
+    """What ``start`` does, by the socket that init has had all the time (csrc/plan.h). Raises LaunchError."""
+    starting()
+    running.about = f"start {state.id}"
+    os.unlink(state.start_socket)
+    running.answer(lib.SYNC_START, state.text("created").encode() if state.hooks.get("startContainer") else b"")
+    running.expect(lib.SYNC_NONE)  # the end of the socket: execve closed it
 
 
 def _ahead(config: dict[str, Any], plan: LaunchPlan) -> list[int]:

@@ -38,10 +38,10 @@ class Launch:
     """One launch: ``spawn`` the child, ``expect`` its messages, ``answer`` them. A context manager: what is left
     unfinished is killed and reaped."""
 
-    __slots__ = ("_about", "_opened", "_plan", "_sync", "child", "finished")
+    __slots__ = ("_opened", "_plan", "_sync", "about", "child", "finished")
 
     def __init__(self, about: str, plan: LaunchPlan) -> None:
-        self._about = about
+        self.about = about
         self._plan = plan
         self._sync = -1
         self._opened: list[int] = []
@@ -122,9 +122,9 @@ class Launch:
             self._replace(message.value)
             return self.expect(*kinds)
         if message.kind == lib.SYNC_FAILED:
-            raise failed(self._about, message.failure())
+            raise failed(self.about, message.failure())
         if message.kind not in kinds:
-            raise LaunchError(f"{self._about}: pyoci-init ended without a word{self._how_ended()}")
+            raise LaunchError(f"{self.about}: pyoci-init ended without a word{self._how_ended()}")
         return message
 
     def _replace(self, pid: int) -> None:

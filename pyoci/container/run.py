@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 from pyoci import native
-from pyoci.container.create import CreateOptions, create
+from pyoci.container.create import CreateOptions, create_started
 from pyoci.container.delete import delete, delete_ended
-from pyoci.container.start import begin
+from pyoci.container.start import poststart
 from pyoci.container.terminal import Console, foreground, interrupt_by_signals
 from pyoci.spec import load
 
@@ -32,11 +32,10 @@ def run(
             console = Console()
             options.console_fd = console.remote
     try:
-        state = create(root, container_id, bundle, options, config)
-        pidfd = -1 if detach else state.open_init()
+        # the program may run soon: what signals come after end_interrupts are for it
+        state, pidfd = create_started(root, container_id, bundle, options, config, native.end_interrupts)
         try:
-            native.end_interrupts()  # the program may run soon: what comes now is for it
-            begin(state)
+            poststart(state)
         except BaseException:
             delete(root, container_id, force=True)
             raise

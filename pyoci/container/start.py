@@ -24,11 +24,7 @@ def start(root: Root, container_id: str) -> None:
     Raises NotFound, NotRunning; LaunchError if the program cannot be executed, and HookError: then the container
     is stopped.
     """
-    begin(State.load(root, container_id))
-
-
-def begin(state: State) -> None:
-    """What ``start`` does, for a state that is known already."""
+    state = State.load(root, container_id)
     connection = _connect(state)
     try:
         _claim(state, connection)
