@@ -101,10 +101,13 @@ def every_hierarchy() -> Iterator[None]:
     Without it containerd's shim, on a v1 host, reads no metrics and does not hear of an OOM.
     """
     here, directory = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC), os.getcwd()
+    ours = not unified() and not os.path.ismount(CGROUP_ROOT / "hugetlb")
     give_crun_hugetlb()
     try:
         yield
     finally:
+        if ours:  # threads that were started meanwhile stay in this namespace, and would keep the hierarchy in use
+            subprocess.run(["umount", "-l", CGROUP_ROOT / "hugetlb"], check=True)
         # Threads that were started meanwhile share the root and the directory with this one: setns(2) refuses that.
         if _libc.unshare(CLONE_FS) != 0 or _libc.setns(here, CLONE_NEWNS) != 0:
             raise OSError(ctypes.get_errno(), "setns of the first mount namespace")
