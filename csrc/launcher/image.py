@@ -29,9 +29,9 @@ ANYWHERE = "/pyoci-library"
 # The modules of the standard library that verbs import when they need them, besides what pyoci's modules import.
 LIBRARY = """_blake2 _socket _struct encodings.ascii encodings.latin_1 encodings.unicode_escape encodings.utf_8 fcntl
     json math pwd re select struct termios time"""
+PRACTICE = 40  # times: code is adapted after 8 calls, and tried some times more
 # What these need is not in the image: the whole command is executed again by the interpreter that has it. Verbs import
 # them before they change anything.
-PRACTICE = 40  # times: code is adapted after 8 calls, and tried some times more
 ELSEWHERE = ("pyoci.cli.pod", "jsonschema")
 # Modules that look at their __file__ when they run; the others did so when they were imported.
 READ_OWN_PLACE = ("pyoci.spec.schemas",)
