@@ -32,6 +32,7 @@
 
 #include "heap.h"
 #include "place.h"
+#include "start.h"
 
 /* Sections whose names are C identifiers get their ends as symbols from the linker. */
 extern char __start_pydata[], __stop_pydata[], __start_pybss[], __stop_pybss[];
@@ -82,11 +83,6 @@ static PyStatus set_config(PyConfig *config, int argc, char **argv) {
     PyStatus status = PyStatus_Ok();
     wchar_t *stdlib = Py_DecodeLocale(PYOCI_STDLIB, NULL);
 
-    config->site_import = 0;
-    config->write_bytecode = 0;
-    config->install_signal_handlers = 0;
-    config->parse_argv = 0;
-    config->pathconfig_warnings = 0;
     config->use_hash_seed = 1;
     config->hash_seed = (unsigned long)atol(argv[argc - 1]);
     config->module_search_paths_set = 1;
@@ -100,19 +96,12 @@ static PyStatus set_config(PyConfig *config, int argc, char **argv) {
     return status;
 }
 
-/* As launcher.c starts it: UTF-8 whatever the locale, isolated, without site. */
 static void start_python(int argc, char **argv) {
-    PyPreConfig preconfig;
     PyConfig config;
-    PyStatus status;
+    PyStatus status = preinitialize();
 
-    PyPreConfig_InitIsolatedConfig(&preconfig);
-    preconfig.utf8_mode = 1;
-    preconfig.configure_locale = 0;
-    preconfig.coerce_c_locale = 0;
-    status = Py_PreInitialize(&preconfig);
     heap_serve_objects();
-    PyConfig_InitIsolatedConfig(&config);
+    isolate(&config);
     if (!PyStatus_Exception(status))
         status = set_config(&config, argc, argv);
     if (!PyStatus_Exception(status))

@@ -14,6 +14,7 @@
 #include <Python.h>
 
 #include "place.h"
+#include "start.h"
 
 /* relative is seen from directory and may begin with "../"; absolute where directory is empty. */
 static PyStatus append_path(PyConfig *config, const char *directory, const char *relative) {
@@ -59,29 +60,12 @@ static PyStatus set_paths(PyConfig *config, const char *program, const char *dir
     return status;
 }
 
-/* UTF-8 whatever the locale, and no look at the environment. */
-static PyStatus preinitialize(void) {
-    PyPreConfig config;
-
-    PyPreConfig_InitIsolatedConfig(&config);
-    config.utf8_mode = 1;
-    config.configure_locale = 0;
-    config.coerce_c_locale = 0;
-    return Py_PreInitialize(&config);
-}
-
-/* Signals stay as the caller left them (SIGPIPE and SIGINT too): a verb that wants a handler installs it. */
 static PyStatus initialize(int argc, char **argv, const char *program, const char *directory,
                            const struct layout *layout) {
     PyConfig config;
     PyStatus status;
 
-    PyConfig_InitIsolatedConfig(&config);
-    config.site_import = 0;
-    config.write_bytecode = 0;
-    config.install_signal_handlers = 0;
-    config.parse_argv = 0;
-    config.pathconfig_warnings = 0;
+    isolate(&config);
     status = set_paths(&config, program, directory, layout);
     if (!PyStatus_Exception(status))
         status = PyConfig_SetBytesArgv(&config, argc, argv);

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * How both forms of the launcher start CPython.
+ */
+#ifndef PYOCI_START_H
+#define PYOCI_START_H
+
+#include <Python.h>
+
+/* UTF-8 whatever the locale, and no look at the environment. */
+static inline PyStatus preinitialize(void) {
+    PyPreConfig config;
+
+    PyPreConfig_InitIsolatedConfig(&config);
+    config.utf8_mode = 1;
+    config.configure_locale = 0;
+    config.coerce_c_locale = 0;
+    return Py_PreInitialize(&config);
+}
+
+/* Isolated, without site. Signals stay as the caller left them (SIGPIPE and SIGINT too): a verb that wants a handler
+ * installs it. */
+static inline void isolate(PyConfig *config) {
+    PyConfig_InitIsolatedConfig(config);
+    config->site_import = 0;
+    config->write_bytecode = 0;
+    config->install_signal_handlers = 0;
+    config->parse_argv = 0;
+    config->pathconfig_warnings = 0;
+}
+
+#endif
