@@ -32,7 +32,7 @@ CC = shlex.split(os.environ.get("CC", "gcc"))
 STANDARD = ["-std=gnu11", "-D_GNU_SOURCE"]
 WARNINGS = ["-Wall", "-Wextra", "-Werror"]
 EXTENSIONS = ["csrc/native/build.py", "csrc/native/seccomp_build.py"]
-SCHEMA_COMPILER = "schema/compile.py"
+SCHEMA_COMPILER = "schema/generate.py"
 
 
 def is_stale(output: str, inputs: list[str]) -> bool:
@@ -68,7 +68,7 @@ class BuildPackage(build_py):
     def remove_vanished(self) -> None:
         """Takes out modules whose source is gone, so that an incremental build equals a fresh one."""
         package = os.path.join(self.build_lib, "pyoci")
-        generated = [os.path.join(package, "spec", "checks.py"), os.path.join(package, "_commit.py")]
+        generated = [os.path.join(package, "config", "checks.py"), os.path.join(package, "_commit.py")]
         for directory, _, names in os.walk(package):
             source = os.path.join("pyoci", os.path.relpath(directory, package))
             for name in names:
@@ -77,9 +77,9 @@ class BuildPackage(build_py):
                     os.unlink(path)
 
     def compile_schemas(self) -> None:
-        """Writes pyoci/spec/checks.py from the JSON Schemas, which are package data themselves."""
+        """Writes pyoci/config/checks.py from the JSON Schemas, which are package data themselves."""
         schemas = sources("schema", "*.json")
-        checks = os.path.join(self.build_lib, "pyoci", "spec", "checks.py")
+        checks = os.path.join(self.build_lib, "pyoci", "config", "checks.py")
         if is_stale(checks, [*schemas, SCHEMA_COMPILER]):
             run([sys.executable, SCHEMA_COMPILER, checks])
         data = os.path.join(self.build_lib, "pyoci", "schema")

@@ -34,7 +34,7 @@ PRACTICE = 40  # times: code is adapted after 8 calls, and tried some times more
 # them before they change anything.
 ELSEWHERE = ("pyoci.cli.pod", "jsonschema")
 # Modules that look at their __file__ when they run; the others did so when they were imported.
-READ_OWN_PLACE = ("pyoci.spec.schemas",)
+READ_OWN_PLACE = ("pyoci.config.schemas",)
 
 
 class Packed:
@@ -107,9 +107,9 @@ def practise() -> None:
     from pyoci import jsontext
     from pyoci.cgroup import devices, hierarchies
     from pyoci.cli import create, flags, settings
-    from pyoci.plan import compile as plans
+    from pyoci.config import check, default
     from pyoci.plan import encode, facts
-    from pyoci.spec import check, default
+    from pyoci.plan import order as plans
 
     host = facts.Facts()
     host.keyring = "_ses.practice"

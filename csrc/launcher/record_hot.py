@@ -97,7 +97,7 @@ def import_all(package: str) -> None:
 def record(place: str) -> tuple[set[str], set[str]]:
     """The functions that the verbs enter, and those that they enter the first time, when they compile a filter."""
     from pyoci.cli.main import main
-    from pyoci.spec.default import config
+    from pyoci.config.default import config
 
     process = config()["process"] | {"args": ["/bin/busybox", "true"], "terminal": False}
     with open(f"{place}/process.json", "w", encoding="utf-8") as file:

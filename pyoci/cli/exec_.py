@@ -44,8 +44,8 @@ _ID_MAX = 2**32 - 2
 
 def run(settings: Settings, parsed: Parsed) -> int:
     """Starts the process; waits for it unless detached, and gives its exit status."""
+    from pyoci.config import check, load
     from pyoci.container.state import State
-    from pyoci.spec import check, load
 
     if not parsed.words:
         raise UsageError("exec: ID is missing; try 'pyoci exec --help'")

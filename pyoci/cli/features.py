@@ -16,7 +16,7 @@ USAGE = ""
 
 def run(settings: Settings, parsed: Parsed) -> int:
     """Prints the document."""
-    from pyoci.spec import features
+    from pyoci.config import features
 
     flags.words(parsed, "features")
     output.write(output.pretty(features.document()) + "\n")

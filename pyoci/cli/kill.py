@@ -21,7 +21,7 @@ USAGE = "[flags] ID [SIGNAL]"
 def run(settings: Settings, parsed: Parsed) -> int:
     """Sends the signal."""
     from pyoci.container.kill import kill
-    from pyoci.container.signals import number
+    from pyoci.kernel.signals import number
 
     container_id, *rest = flags.words(parsed, "kill", "ID", "SIGNAL", optional=1)
     signum = number(rest[0] if rest else "TERM")

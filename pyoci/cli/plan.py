@@ -21,10 +21,10 @@ _ID = "CONTAINER"  # stands for the id, which a plan does not have
 def run(settings: Settings, parsed: Parsed) -> int:
     """Prints the operations of the plan, one a line, each with the property that asked for it."""
     from pyoci import cgroup
+    from pyoci.config import load
     from pyoci.container.create import gather
-    from pyoci.plan.compile import create_plan
     from pyoci.plan.ops import CLONE_NAMES
-    from pyoci.spec import load
+    from pyoci.plan.order import create_plan
 
     words = flags.words(parsed, "plan", "BUNDLE", optional=1)
     bundle = os.path.abspath(words[0]) if words else options.bundle(parsed)

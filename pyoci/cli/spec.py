@@ -24,7 +24,7 @@ USAGE = "[flags]"
 
 def run(settings: Settings, parsed: Parsed) -> int:
     """Writes the document; never over an existing file."""
-    from pyoci.spec import default
+    from pyoci.config import default
 
     flags.words(parsed, "spec")
     path = os.path.join(parsed.text("bundle") or ".", parsed.text("file", "config.json"))

@@ -6,15 +6,15 @@ from __future__ import annotations
 import os
 
 from pyoci import cgroup, native
+from pyoci.config import load
 from pyoci.container import hooks, launch, pidfile, processes
 from pyoci.container.paths import Lock, Root, remove_directory
 from pyoci.container.state import State, now, owner
 from pyoci.errors import CgroupError, HookError, PyociError, SpecError
+from pyoci.kernel.namespaces import NEWPID
 from pyoci.native import lib
-from pyoci.plan.compile import create_plan
 from pyoci.plan.facts import Facts
-from pyoci.plan.namespaces import NEWPID
-from pyoci.spec import load
+from pyoci.plan.order import create_plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from pyoci.cgroup import Cgroup
     from pyoci.cgroup.files import Setting
-    from pyoci.plan.compile import LaunchPlan
+    from pyoci.plan.order import LaunchPlan
 
 LATER_HOOKS = ("startContainer", "poststart", "poststop")  # what later verbs must know of
 

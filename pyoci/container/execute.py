@@ -9,8 +9,8 @@ from pyoci.container import launch, pidfile
 from pyoci.container.launch import Child
 from pyoci.errors import LaunchError, NotRunning, PyociError, SpecError, UsageError
 from pyoci.native import lib
-from pyoci.plan.compile import exec_plan
 from pyoci.plan.facts import Facts
+from pyoci.plan.order import exec_plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ import time
 
 from pyoci import native
 from pyoci.container.processes import expect_children
-from pyoci.container.signals import SIGKILL, SIGPIPE, SIGXFSZ
 from pyoci.errors import HookError
+from pyoci.kernel.signals import SIGKILL, SIGPIPE, SIGXFSZ
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

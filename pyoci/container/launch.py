@@ -8,9 +8,9 @@ import os
 from pyoci import native
 from pyoci.container import processes
 from pyoci.errors import LaunchError, SpecError
+from pyoci.kernel.namespaces import NEWUSER
 from pyoci.native import lib
 from pyoci.plan import encode, ops
-from pyoci.plan.namespaces import NEWUSER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pyoci.cgroup import Cgroup
-    from pyoci.plan.compile import LaunchPlan
+    from pyoci.plan.order import LaunchPlan
 
 ENOENT, EACCES, EISDIR, ENOTDIR = 2, 13, 21, 20
 INIT = os.path.join(native.LIBEXEC, "pyoci-init")

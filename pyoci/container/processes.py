@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 
 from pyoci import native
-from pyoci.container.signals import SIGCHLD
+from pyoci.kernel.signals import SIGCHLD
 
 _DEAD = frozenset("ZXx")
 

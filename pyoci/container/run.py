@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 from pyoci import native
+from pyoci.config import load
 from pyoci.container.create import CreateOptions, create_started
 from pyoci.container.delete import delete, delete_ended
 from pyoci.container.start import poststart
 from pyoci.container.terminal import Console, foreground, interrupt_by_signals
-from pyoci.spec import load
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ import errno
 import os
 
 from pyoci import native
-from pyoci.container.signals import NUMBERS, SIGPIPE, SIGRTMAX, SIGRTMIN
 from pyoci.errors import LaunchError, UsageError
+from pyoci.kernel.signals import NUMBERS, SIGPIPE, SIGRTMAX, SIGRTMIN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -4,26 +4,12 @@
 from __future__ import annotations
 
 from pyoci.errors import SpecError
+from pyoci.kernel.namespaces import NEWCGROUP, NEWPID, NEWTIME, NEWUSER, TYPES
 from pyoci.plan import ops
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
-
-NEWTIME, NEWNS, NEWCGROUP = 0x80, 0x00020000, 0x02000000
-NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET = 0x04000000, 0x08000000, 0x10000000, 0x20000000, 0x40000000
-
-# The spec's type → CLONE_NEW*, the name below /proc/PID/ns.
-TYPES = {
-    "user": (NEWUSER, "user"),
-    "pid": (NEWPID, "pid"),
-    "network": (NEWNET, "net"),
-    "ipc": (NEWIPC, "ipc"),
-    "uts": (NEWUTS, "uts"),
-    "cgroup": (NEWCGROUP, "cgroup"),
-    "time": (NEWTIME, "time"),
-    "mount": (NEWNS, "mnt"),
-}
 
 
 class Namespaces:

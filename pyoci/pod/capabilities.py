@@ -3,23 +3,18 @@
 
 from __future__ import annotations
 
+from pyoci.kernel.capabilities import NAMES
+
 DEFAULT = (
     "CHOWN", "DAC_OVERRIDE", "FSETID", "FOWNER", "MKNOD", "NET_RAW", "SETGID", "SETUID", "SETFCAP", "SETPCAP",
     "NET_BIND_SERVICE", "SYS_CHROOT", "KILL", "AUDIT_WRITE",
 )  # fmt: skip
 """What docker and containerd grant when nobody asks for more or less."""
 
-_NAMES = (
-    "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE "
-    "NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT SYS_ADMIN "
-    "SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE "
-    "MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE"
-).split()  # in the order of their numbers, linux/capability.h
-
 
 def known(name: str) -> bool:
     """Whether a manifest may write ``name``."""
-    return name == "ALL" or name in _NAMES
+    return name == "ALL" or name in NAMES
 
 
 def granted(add: tuple[str, ...], drop: tuple[str, ...], own: tuple[str, ...]) -> list[str]:
@@ -32,11 +27,11 @@ def granted(add: tuple[str, ...], drop: tuple[str, ...], own: tuple[str, ...]) -
     if "ALL" in drop:
         chosen = set()
     chosen = (chosen | (set(add) - {"ALL"})) - set(drop)
-    return [f"CAP_{name}" for name in _NAMES if name in chosen]
+    return [f"CAP_{name}" for name in NAMES if name in chosen]
 
 
 def own() -> tuple[str, ...]:
     """What this process may grant: its permitted set (proc(5), CapPrm)."""
     with open("/proc/self/status", encoding="ascii", errors="replace") as file:
         mask = next(int(line.split()[1], 16) for line in file if line.startswith("CapPrm:"))
-    return tuple(name for number, name in enumerate(_NAMES) if mask >> number & 1)
+    return tuple(name for number, name in enumerate(NAMES) if mask >> number & 1)

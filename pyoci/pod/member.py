@@ -6,10 +6,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from pyoci.pod.compile import container_id
 from pyoci.pod.directory import now
 from pyoci.pod.model import SANDBOX, Container
 from pyoci.pod.termination import KILL, TERM, Backoff
+from pyoci.pod.translate import container_id
 
 WAITING, RUNNING, TERMINATED = "waiting", "running", "terminated"
 

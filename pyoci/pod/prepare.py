@@ -11,7 +11,7 @@ from typing import Any
 
 from pyoci import cgroup, jsontext, native
 from pyoci.errors import PodError
-from pyoci.pod import capabilities, compile, mounts, trees
+from pyoci.pod import capabilities, mounts, translate, trees
 from pyoci.pod.directory import Directory, write
 from pyoci.pod.model import SANDBOX, Pod, Volume
 
@@ -27,12 +27,12 @@ _HOST_PATH_IS: dict[str, tuple[Callable[[int], bool], str]] = {
 }
 
 
-def facts() -> compile.Facts:
-    """What compile has to know of this host."""
-    return compile.Facts(capabilities.own(), cgroup_namespace=cgroup.host().unified)
+def facts() -> translate.Facts:
+    """What translate has to know of this host."""
+    return translate.Facts(capabilities.own(), cgroup_namespace=cgroup.host().unified)
 
 
-def places(pod: Pod, directory: Directory) -> compile.Places:
+def places(pod: Pod, directory: Directory) -> translate.Places:
     """Makes /dev/shm, the volumes and the /etc files of a pod, and says where they are. Raises PodError."""
     mounts.tmpfs(directory.shm, 0o1777, _SHM_SIZE, noexec=True)
     volumes = {volume.name: _volume(pod, volume, directory) for volume in pod.volumes}
@@ -41,7 +41,7 @@ def places(pod: Pod, directory: Directory) -> compile.Places:
     for name, text in etc.items():
         write(directory.etc(name), text.encode(), 0o644)
     own = frozenset(volume.name for volume in pod.volumes if volume.kind != "hostPath")
-    return compile.Places(volumes, own, directory.shm, {name: directory.etc(name) for name in etc})
+    return translate.Places(volumes, own, directory.shm, {name: directory.etc(name) for name in etc})
 
 
 def sandbox_image(directory: Directory) -> str:
@@ -91,7 +91,7 @@ def remove(directory: Directory) -> None:
 
 def remove_cgroup(pod_name: str, manager: str) -> None:
     """Removes the control group that held those of the pod's containers. Raises CgroupError."""
-    cgroup.manage(cgroup.host(), compile.cgroup_parent(pod_name), manager).delete()
+    cgroup.manage(cgroup.host(), translate.cgroup_parent(pod_name), manager).delete()
 
 
 def containers(directory: Directory, ids: Iterable[str]) -> list[str]:

@@ -19,7 +19,7 @@ from typing import Any
 
 from pyoci import jsontext
 from pyoci.errors import PyociError
-from pyoci.pod import compile, member, prepare
+from pyoci.pod import member, prepare, translate
 from pyoci.pod.control import Server
 from pyoci.pod.directory import Directory, now
 from pyoci.pod.engine import Engine, reap
@@ -58,7 +58,7 @@ class Supervisor:
         self._containers = [member.make(pod.name, "container", spec, backoff) for spec in pod.containers]
         self._members = [self._sandbox, *self._init, *self._containers]
         self._facts = prepare.facts()
-        self._places: compile.Places | None = None
+        self._places: translate.Places | None = None
         self._poll = select.poll()
         self._handlers: dict[int, Callable[[int], None]] = {}
         self._output = Output(directory, self._printed)
@@ -173,10 +173,10 @@ class Supervisor:
         """Makes the bundle, creates and starts the container. Raises PyociError or OSError, with nothing left."""
         assert self._places is not None
         if one.spec is None:
-            config = compile.sandbox(self._pod, self._facts, self._places)
+            config = translate.sandbox(self._pod, self._facts, self._places)
             image = prepare.sandbox_image(self._directory)
         else:
-            config = compile.peer(self._pod, one.spec, self._sandbox.pid, self._facts, self._places)
+            config = translate.peer(self._pod, one.spec, self._sandbox.pid, self._facts, self._places)
             image = one.spec.image
         pipes = [os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC)]
         null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)

@@ -139,7 +139,7 @@ def test_features(runtime: Runtime, features_schema: jsonschema.protocols.Valida
     assert document["linux"]["seccomp"]["enabled"] is True
 
 
-def test_spec_runs_unchanged(runtime: Runtime) -> None:
+def test_config_runs_unchanged(runtime: Runtime) -> None:
     """The bundle that `spec` writes has sh with a terminal; with another program it runs as it is."""
     bundle = runtime.bundle()
     runtime.ok("spec", cwd=bundle.path, bare=True)
@@ -152,14 +152,14 @@ def test_spec_runs_unchanged(runtime: Runtime) -> None:
     assert runtime.output(bundle) == "hi\n"
 
 
-def test_spec_does_not_overwrite(runtime: Runtime) -> None:
+def test_config_does_not_overwrite(runtime: Runtime) -> None:
     bundle = runtime.bundle().save()
     before = (bundle.path / "config.json").read_text()
     runtime.fails("spec", cwd=bundle.path, bare=True)
     assert (bundle.path / "config.json").read_text() == before
 
 
-def test_spec_into_a_bundle(runtime: Runtime) -> None:
+def test_config_into_a_bundle(runtime: Runtime) -> None:
     bundle = runtime.bundle()
     runtime.ok("spec", "--bundle", bundle.path, bare=True)
     assert json.loads((bundle.path / "config.json").read_text())["ociVersion"].startswith("1.")

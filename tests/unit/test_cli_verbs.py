@@ -83,7 +83,7 @@ def test_table_has_wide_columns_for_wide_cells() -> None:
     )
 
 
-def test_spec_writes_once(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_config_writes_once(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main.main(["spec", "--bundle", str(tmp_path)]) == 0
     document = json.loads((tmp_path / "config.json").read_text())
     assert document["ociVersion"].startswith("1.")

@@ -23,7 +23,7 @@ sys.path.insert(0, str(REPOSITORY / "tests"))
 from harness import docs  # noqa: E402  (the path to it comes first)
 
 from pyoci.cli import main as cli  # noqa: E402
-from pyoci.spec import supported  # noqa: E402
+from pyoci.config import supported  # noqa: E402
 
 DOCUMENTS = [pytest.param(path, id=path.name) for path in docs.documents()]
 PLAIN = [*docs.documents(), REPOSITORY / "CHANGELOG.md"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""pyoci.container.signals against the kernel's own numbers, as Python's signal module has them."""
+"""pyoci.kernel.signals against the kernel's own numbers, as Python's signal module has them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from pyoci.container import signals
+from pyoci.kernel import signals
 from pyoci.errors import UsageError
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from pyoci.config import check, default, rules
 from pyoci.errors import SpecError, UnsupportedError
-from pyoci.spec import check, default, rules
 
 Document = dict[str, Any]
 

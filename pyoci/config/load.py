@@ -6,8 +6,8 @@ from __future__ import annotations
 import os
 
 from pyoci import jsontext
+from pyoci.config import check
 from pyoci.errors import PyociError, SpecError
-from pyoci.spec import check
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

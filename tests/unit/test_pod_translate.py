@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from pyoci.pod import capabilities, compile, manifest
-from pyoci.pod.compile import Facts, Places
+from pyoci.config import check
+from pyoci.pod import capabilities, manifest, translate
 from pyoci.pod.model import Pod, Resources
-from pyoci.spec import check
+from pyoci.pod.translate import Facts, Places
 
 FACTS = Facts(("CHOWN", "KILL", "SYS_TIME"), cgroup_namespace=False)
 PLACES = Places({"v": "/vol/v", "h": "/srv"}, frozenset({"v"}), "/pod/shm", {"hosts": "/pod/hosts"})
@@ -31,7 +31,7 @@ def pod(tmp_path: Path, spec: dict[str, Any] | None = None, **fields: Any) -> Po
 
 
 def peer(made: Pod, facts: Facts = FACTS) -> dict[str, Any]:
-    config = compile.peer(made, made.containers[0], 42, facts, PLACES)
+    config = translate.peer(made, made.containers[0], 42, facts, PLACES)
     check.config(config)
     return config
 
@@ -41,7 +41,7 @@ def namespaces(config: dict[str, Any]) -> dict[str, str | None]:
 
 
 def test_sandbox(tmp_path: Path) -> None:
-    config = compile.sandbox(pod(tmp_path), FACTS, PLACES)
+    config = translate.sandbox(pod(tmp_path), FACTS, PLACES)
     check.config(config)
     assert namespaces(config) == {"network": None, "ipc": None, "uts": None, "pid": None, "mount": None}
     assert config["process"]["args"] == ["/pause"]
@@ -68,7 +68,7 @@ def test_peer_shares_pids_when_asked(tmp_path: Path) -> None:
 def test_cgroup_namespace(tmp_path: Path) -> None:
     facts = Facts(FACTS.capabilities, cgroup_namespace=True)
     assert "cgroup" in namespaces(peer(pod(tmp_path), facts))
-    assert "cgroup" in namespaces(compile.sandbox(pod(tmp_path), facts, PLACES))
+    assert "cgroup" in namespaces(translate.sandbox(pod(tmp_path), facts, PLACES))
 
 
 def test_process(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_process(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_expand(text: str, expected: str) -> None:
-    assert compile.expand(text, {"A": "x"}) == expected
+    assert translate.expand(text, {"A": "x"}) == expected
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_expand(text: str, expected: str) -> None:
     ],
 )
 def test_resources(wanted: Resources, expected: dict[str, Any]) -> None:
-    assert compile.resources(wanted) == expected
+    assert translate.resources(wanted) == expected
 
 
 def test_limits_do_not_take_the_place_of_the_device_list(tmp_path: Path) -> None:
@@ -182,5 +182,5 @@ def test_default_capabilities_are_all_known() -> None:
 
 
 def test_ids_of_two_pods_cannot_meet() -> None:
-    assert compile.container_id("a.b", "c") != compile.container_id("a", "b-c")
-    assert compile.container_id("a.b", "c").rpartition(".") == ("a.b", ".", "c")
+    assert translate.container_id("a.b", "c") != translate.container_id("a", "b-c")
+    assert translate.container_id("a.b", "c").rpartition(".") == ("a.b", ".", "c")

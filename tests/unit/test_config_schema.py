@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from pyoci.spec import check, checks, schemas
+from pyoci.config import check, checks, schemas
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CORPUS = Path(__file__).parent / "corpus"
@@ -190,7 +190,7 @@ def test_agreement_on_bad_documents(kind: str) -> None:
 
 @pytest.mark.parametrize("name", ["podman", "docker", "containerd"])
 def test_agreement_on_what_engines_write(name: str) -> None:
-    from pyoci.spec import load
+    from pyoci.config import load
 
     document = load.without_nulls(json.loads((CORPUS / f"{name}.json").read_text(encoding="utf-8")))
     assert generated("config", document) is None
@@ -243,7 +243,7 @@ TEXTS = (
 
 def test_helpers_say_what_their_patterns_say() -> None:
     """The functions that stand for patterns are written by hand; here each meets its regular expression."""
-    compiler = runpy.run_path(str(REPOSITORY / "schema/compile.py"))
+    compiler = runpy.run_path(str(REPOSITORY / "schema/generate.py"))
     text = "".join(path.read_text(encoding="utf-8") for path in (REPOSITORY / "schema").glob("*.json"))
     for pattern, helper in compiler["PATTERNS"].items():
         assert json.dumps(pattern) in text, f"{pattern} is in no schema"
@@ -286,7 +286,7 @@ def test_compiler_refuses_a_keyword_it_does_not_know(tmp_path: Path) -> None:
     )
     (tmp_path / "pyoci").symlink_to(REPOSITORY / "pyoci")
     done = subprocess.run(
-        [sys.executable, str(tmp_path / "schema/compile.py"), str(tmp_path / "checks.py")],
+        [sys.executable, str(tmp_path / "schema/generate.py"), str(tmp_path / "checks.py")],
         capture_output=True,
         text=True,
         timeout=60,
@@ -298,14 +298,14 @@ def test_compiler_refuses_a_keyword_it_does_not_know(tmp_path: Path) -> None:
 
 
 def test_unbuilt_tree_says_so(tmp_path: Path) -> None:
-    program = "from pyoci.errors import PyociError\ntry:\n import pyoci.spec.check\nexcept PyociError as e: print(e)"
+    program = "from pyoci.errors import PyociError\ntry:\n import pyoci.config.check\nexcept PyociError as e: print(e)"
     package = tmp_path / "pyoci"
-    (package / "spec").mkdir(parents=True)
+    (package / "config").mkdir(parents=True)
     for path in [*(REPOSITORY / "pyoci").glob("*.py"), *(REPOSITORY / "pyoci/spec").glob("*.py")]:
         (package / path.relative_to(REPOSITORY / "pyoci")).write_bytes(path.read_bytes())
     done = subprocess.run(
         [sys.executable, "-S", "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
     )
-    assert done.stdout == "check documents: pyoci/spec/checks.py is not built; run make, and use build/lib\n", (
+    assert done.stdout == "check documents: pyoci/config/checks.py is not built; run make, and use build/lib\n", (
         done.stderr
     )

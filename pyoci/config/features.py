@@ -6,7 +6,9 @@ from __future__ import annotations
 from typing import Any
 
 from pyoci import SPEC_VERSION, VERSION
-from pyoci.spec import schemas
+from pyoci.config import schemas
+from pyoci.kernel import capabilities
+from pyoci.kernel.mounts import OPTION_NAMES
 
 HOOKS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
 # Annotations that may change what the runtime does, now or in a later version of it; the last dot makes a prefix.
@@ -15,13 +17,11 @@ UNSAFE_ANNOTATIONS = ("org.criu.config", "org.systemd.property.", "run.oci.")
 
 def document() -> dict[str, Any]:
     """The features document: what this version can do, whether or not the host can."""
-    from pyoci.plan import mounts
-
     return {
         "ociVersionMin": "1.0.0",
         "ociVersionMax": SPEC_VERSION,
         "hooks": list(HOOKS),
-        "mountOptions": list(mounts.OPTION_NAMES),
+        "mountOptions": list(OPTION_NAMES),
         "linux": _linux(),
         "annotations": {"io.pyoci.commit": _commit(), "io.pyoci.version": VERSION},
         "potentiallyUnsafeConfigAnnotations": list(UNSAFE_ANNOTATIONS),
@@ -29,16 +29,14 @@ def document() -> dict[str, Any]:
 
 
 def _linux() -> dict[str, Any]:
-    from pyoci.plan import process
-
     known = schemas.load("features")["properties"]["linux"]["properties"]
     seccomp = {name: each["items"]["enum"] for name, each in known["seccomp"]["properties"].items() if "items" in each}
-    # Without notifications to an agent (pyoci/spec/supported.py).
+    # Without notifications to an agent (pyoci/config/supported.py).
     seccomp["actions"] = [name for name in seccomp["actions"] if name != "SCMP_ACT_NOTIFY"]
     seccomp["supportedFlags"] = [name for name in seccomp["supportedFlags"] if not name.endswith("_WAIT_KILLABLE_RECV")]
     return {
         "namespaces": sorted(known["namespaces"]["items"]["enum"]),
-        "capabilities": list(process.CAPABILITY_BITS),
+        "capabilities": list(capabilities.BITS),
         "cgroup": {"v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": False},
         "seccomp": {"enabled": True, **seccomp},
         "apparmor": {"enabled": False},

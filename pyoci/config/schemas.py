@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The JSON Schemas of ``schema/``: where they are, and each as one document without references.
 
-Not on the hot path: there the schemas are the Python code that ``schema/compile.py`` makes of them.
+Not on the hot path: there the schemas are the Python code that ``schema/generate.py`` makes of them.
 """
 
 from __future__ import annotations

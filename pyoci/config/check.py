@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checks a document: its schema, then what is not built yet, then the rules that a schema cannot say.
 
-The schema's checks are Python code that the build generates from ``schema/`` (pyoci/spec/checks.py). Only after a
+The schema's checks are Python code that the build generates from ``schema/`` (pyoci/config/checks.py). Only after a
 failed one jsonschema is imported, if it is there, to name the further faults in the same line.
 """
 
 from __future__ import annotations
 
+from pyoci.config import rules, supported
 from pyoci.errors import PyociError, SpecError, UnsupportedError
-from pyoci.spec import rules, supported
 
 try:
-    from pyoci.spec import checks
+    from pyoci.config import checks
 except ImportError:
-    raise PyociError("check documents: pyoci/spec/checks.py is not built; run make, and use build/lib") from None
+    raise PyociError("check documents: pyoci/config/checks.py is not built; run make, and use build/lib") from None
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def faults(kind: str, document: Any) -> list[Path]:
     """
     from jsonschema import Draft202012Validator, validators
 
-    from pyoci.spec import schemas
+    from pyoci.config import schemas
 
     types = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
     extend: Any = validators.extend  # has no types

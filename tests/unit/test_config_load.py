@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from pyoci.config import check, default, load
 from pyoci.errors import PyociError, SpecError, UnsupportedError
-from pyoci.spec import check, default, load
 
 CORPUS = Path(__file__).parent / "corpus"
 REMOVED = object()
@@ -151,7 +151,7 @@ def test_message_without_jsonschema(tmp_path: Path) -> None:
     """The generated check has words of its own where jsonschema is not installed."""
     program = (
         "import sys; sys.modules['jsonschema'] = None; sys.path[:0] = sys.argv[2:]\n"
-        "from pyoci.spec import load\n"
+        "from pyoci.config import load\n"
         "try: load.config(sys.argv[1])\n"
         "except Exception as error: print(type(error).__name__, error)"
     )

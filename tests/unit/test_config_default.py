@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from pyoci import SPEC_VERSION, VERSION
-from pyoci.plan import mounts, process
-from pyoci.spec import check, default, features, schemas
+from pyoci.config import check, default, features, schemas
+from pyoci.kernel import capabilities, mounts
 
 
 def runc_spec(directory: Path, *flags: str) -> dict[str, Any]:
@@ -25,7 +25,7 @@ def runc_spec(directory: Path, *flags: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("rootless", [False, True])
-def test_spec_is_that_of_runc(tmp_path: Path, rootless: bool) -> None:
+def test_config_is_that_of_runc(tmp_path: Path, rootless: bool) -> None:
     expected = runc_spec(tmp_path, *(["--rootless"] if rootless else []))
     found = default.config(rootless)
     assert found.pop("ociVersion") == SPEC_VERSION
@@ -33,7 +33,7 @@ def test_spec_is_that_of_runc(tmp_path: Path, rootless: bool) -> None:
     assert found == expected
 
 
-def test_spec_is_fresh_each_time() -> None:
+def test_config_is_fresh_each_time() -> None:
     default.config()["process"]["args"].append("x")
     default.config()["mounts"].clear()
     assert default.config()["process"]["args"] == ["sh"]
@@ -58,7 +58,7 @@ def test_features_name_everything_that_is_built() -> None:
     assert document["annotations"]["io.pyoci.version"] == VERSION
     assert document["hooks"] == list(schemas.load("config")["properties"]["hooks"]["properties"])
     assert linux["namespaces"] == ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"]
-    assert linux["capabilities"] == list(process.CAPABILITY_BITS)
+    assert linux["capabilities"] == list(capabilities.BITS)
     assert len(linux["capabilities"]) == 41
     assert "SCMP_ACT_NOTIFY" not in linux["seccomp"]["actions"]
     assert {"SCMP_ARCH_X86_64", "SCMP_ARCH_AARCH64"} <= set(linux["seccomp"]["archs"])
@@ -75,6 +75,6 @@ def test_features_accept_their_own_versions() -> None:
 
 def test_features_keep_what_is_refused_out_of_the_lists() -> None:
     """A mount option that the check refuses by name may not be promised."""
-    from pyoci.spec import supported
+    from pyoci.config import supported
 
     assert not set(features.document()["mountOptions"]) & set(supported._MOUNT_OPTIONS)

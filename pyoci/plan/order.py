@@ -3,20 +3,21 @@
 
 from __future__ import annotations
 
+from pyoci.config.rules import parameter_path
+from pyoci.kernel.mounts import MS_PRIVATE, MS_SHARED, MS_UNBINDABLE, PROPAGATION, RDONLY
+from pyoci.kernel.namespaces import NEWNET, NEWPID, NEWUSER, TYPES
+from pyoci.kernel.process import PERSONALITIES
 from pyoci.native import lib
 from pyoci.plan import devices, ops, process
 from pyoci.plan.facts import Layout
-from pyoci.plan.mounts import MS_PRIVATE, MS_SHARED, MS_SLAVE, MS_UNBINDABLE, RDONLY, Mounts
-from pyoci.plan.namespaces import NEWNET, NEWPID, NEWUSER, TYPES, Namespaces
-from pyoci.spec.rules import parameter_path
+from pyoci.plan.mounts import Mounts
+from pyoci.plan.namespaces import Namespaces
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     from pyoci.plan.facts import Facts
-
-PROPAGATIONS = {"shared": MS_SHARED, "slave": MS_SLAVE, "private": MS_PRIVATE, "unbindable": MS_UNBINDABLE}
 
 
 class LaunchPlan:
@@ -70,7 +71,7 @@ def create_plan(config: dict[str, Any], facts: Facts) -> LaunchPlan:
     steps += process.limits(body)
     personality = (config.get("linux") or {}).get("personality")
     if personality:
-        number = process.PERSONALITIES[personality["domain"]]
+        number = PERSONALITIES[personality["domain"]]
         steps.append(ops.Personality("/linux/personality", num=(number,)))
     steps += process.identity(body, facts)
     steps.append(ops.Created())
@@ -143,7 +144,7 @@ def _root(config: dict[str, Any], facts: Facts) -> list[ops.Op]:
 def _propagation(config: dict[str, Any]) -> tuple[int, bool]:
     """rootfsPropagation as MS_* and whether it is recursive."""
     wish = (config.get("linux") or {}).get("rootfsPropagation") or "rslave"
-    return PROPAGATIONS[wish.removeprefix("r")], wish.startswith("r")
+    return PROPAGATION[wish.removeprefix("r")], wish.startswith("r")
 
 
 def _names(config: dict[str, Any]) -> list[ops.Op]:

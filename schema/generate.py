@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compiles the JSON Schemas of this directory to plain Python checks.
 
-    python3 schema/compile.py OUTPUT.py
+    python3 schema/generate.py OUTPUT.py
 
 The module that it writes has one function for each document (process, config, state). It takes a
 document, as jsontext.loads gives it, and returns None, or ``(path, allowed)`` for the first fault: the path as a
@@ -20,13 +20,13 @@ from typing import Any
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.dirname(HERE))
 
-from pyoci.spec import schemas  # noqa: E402 - found through the path above
+from pyoci.config import schemas  # noqa: E402 - found through the path above
 
 Schema = dict[str, Any]
 
 HEADER = '''\
 # SPDX-License-Identifier: Apache-2.0
-# Written by schema/compile.py from the JSON Schemas; changes here are lost.
+# Written by schema/generate.py from the JSON Schemas; changes here are lost.
 """Checks of documents. Each function returns None, or the path of the first fault and what is allowed there."""
 
 from __future__ import annotations
@@ -195,7 +195,7 @@ class Compiler:
         if key in self._names:
             return self._names[key]
         if name in self._names.values():
-            raise SystemExit(f"compile.py: two functions would be called {name}")
+            raise SystemExit(f"generate.py: two functions would be called {name}")
         self._names[key] = name
         lines = [f"def {name}(value: Any) -> Fault | None:", *self._body(schema, name), "    return None"]
         self._functions.append("\n".join(lines))
@@ -209,7 +209,7 @@ class Compiler:
         """Lines that check ``value`` against an object schema."""
         unknown = set(schema) - KEYWORDS
         if unknown:
-            raise SystemExit(f"compile.py: {name}: keywords {sorted(unknown)} are not compiled")
+            raise SystemExit(f"generate.py: {name}: keywords {sorted(unknown)} are not compiled")
         lines = ["    if type(value) is not dict:", f"        return (), {allowed(schema)!r}"]
         for prop, child in schema.get("properties", {}).items():
             inner = self._value(child, "item", f"{prop!r},", f"_{name.lstrip('_')}_{prop.lower()}", 2)
@@ -229,7 +229,7 @@ class Compiler:
     def _map(self, schema: Schema, name: str) -> list[str]:
         """Lines that check every property of an object that is a map."""
         if "properties" in schema:
-            raise SystemExit(f"compile.py: {name}: properties beside additionalProperties are not compiled")
+            raise SystemExit(f"generate.py: {name}: properties beside additionalProperties are not compiled")
         lines = ["    for key, item in value.items():"]
         if "propertyNames" in schema:
             lines += self._value({"type": "string", **schema["propertyNames"]}, "key", "key,", "", 2)
@@ -278,7 +278,7 @@ def scalar_test(schema: Schema, variable: str) -> str:
     """A condition that holds when a text, a number, a truth value or one of an enumeration is wrong."""
     unknown = set(schema) - KEYWORDS
     if unknown:
-        raise SystemExit(f"compile.py: keywords {sorted(unknown)} are not compiled")
+        raise SystemExit(f"generate.py: keywords {sorted(unknown)} are not compiled")
     if "enum" in schema:
         return f"type({variable}) is not str or {variable} not in {tuple(schema['enum'])!r}"
     test = f"type({variable}) is not {TYPES[schema['type']]}"
@@ -324,5 +324,5 @@ def main(output: str) -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) != 2:
-        raise SystemExit("usage: compile.py OUTPUT.py")
+        raise SystemExit("usage: generate.py OUTPUT.py")
     main(sys.argv[1])

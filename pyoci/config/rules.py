@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import posixpath
 
+from pyoci.kernel.mounts import ON_PROC
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -19,12 +21,6 @@ if TYPE_CHECKING:
     Document = dict[str, Any]
     Fault = tuple[tuple[str | int, ...], str, Any, str]
 
-# What lxcfs emulates; nothing else may be mounted under /proc, or a process would be told a false /proc.
-PROC_FILES = frozenset(
-    "/proc/" + name
-    for name in "cpuinfo diskstats loadavg meminfo slabinfo stat swaps uptime sys/kernel/ns_last_pid"
-    " sys/crypto/fips_enabled".split()
-)
 MAPPINGS_MAX = 340  # lines of /proc/PID/uid_map, user_namespaces(7)
 CONSOLE_MAX = 65535  # struct winsize has 16 bits, ioctl_tty(2)
 ERRNO_MAX = 4095  # MAX_ERRNO: a larger SECCOMP_RET_DATA is cut to it, seccomp(2)
@@ -195,7 +191,7 @@ def _proc_mounts(document: Document) -> Fault | None:
         at = ("mounts", index, "destination")
         if path == "/proc" and not is_bind(mount) and mount.get("type") != "proc":
             return at, "only a procfs may be mounted there", mount["destination"], "set the type proc"
-        if path.startswith("/proc/") and path not in PROC_FILES:
+        if path.startswith("/proc/") and path not in ON_PROC:
             return at, "nothing may be mounted inside /proc", mount["destination"], "use maskedPaths to hide a file"
     return None
 
