@@ -7,8 +7,8 @@ import signal
 
 import pytest
 
-from pyoci.kernel import signals
 from pyoci.errors import UsageError
+from pyoci.kernel import signals
 
 
 def test_every_name_has_the_number_of_this_machine() -> None:
