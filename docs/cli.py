@@ -16,7 +16,8 @@ The flags that engines give to runc and crun for these verbs are taken, with one
 and with a space or `=` before a value. Flags that have no effect here say "accepted".
 
 The exit status is 0, or 1 after one line on stderr. `run` and `exec` in the foreground give the process's own, or 128
-and the number of the signal that ended it. With `--log FILE` the line goes to that file too.
+and the number of the signal that ended it. With `--log FILE` the line goes to that file too. Warnings, and the lines of
+`--debug`, go to stderr, or to the log in its place.
 """
 ENDING = """
 ## Verbs that are refused

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from pyoci.cli import flags, options, output
+from pyoci import report
+from pyoci.cli import flags, options
 from pyoci.cli.flags import BOOL
 
 TYPE_CHECKING = False
@@ -27,9 +28,10 @@ def run(settings: Settings, parsed: Parsed) -> int:
 
     def act(one: str) -> None:
         for warning in delete(root, one, parsed.flag("force")):
-            output.warn(warning)
+            report.warn(warning)
 
     if parsed.flag("regex"):
-        return options.each_match(root, container_id, act)
-    act(container_id)
+        options.each_match(root, container_id, act)
+    else:
+        act(container_id)
     return 0

@@ -27,6 +27,7 @@ def run(settings: Settings, parsed: Parsed) -> int:
     signum = number(rest[0] if rest else "TERM")
     root = settings.root()
     if parsed.flag("regex"):
-        return options.each_match(root, container_id, lambda one: kill(root, one, signum, parsed.flag("all")))
-    kill(root, container_id, signum, parsed.flag("all"))
+        options.each_match(root, container_id, lambda one: kill(root, one, signum, parsed.flag("all")))
+    else:
+        kill(root, container_id, signum, parsed.flag("all"))
     return 0

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from pyoci import jsontext
+from pyoci import jsontext, report
 from pyoci.cli import flags, output
 from pyoci.cli.flags import BOOL, TEXT
 from pyoci.errors import UsageError
@@ -42,7 +42,7 @@ def run(settings: Settings, parsed: Parsed) -> int:
         raise UsageError(f"list: flag --format: {form!r} is neither table nor json")
     states, warnings = listing.containers(settings.root())
     for warning in warnings:
-        output.warn(warning)
+        report.warn(warning)
     documents = [state.document() for state in states]
     if parsed.flag("quiet"):
         output.write("".join(f"{document['id']}\n" for document in documents))

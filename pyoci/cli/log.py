@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where ``--log`` sends the error: a file, journald or syslog.
+"""Where messages go: to stderr, and to the target of ``--log``.
 
-Only the error is logged, as one line and nothing before it: podman reads the whole file as one JSON object, and
-containerd takes the last error line.
+An error goes to both. Warnings and debug lines go to the log if there is one, else to stderr: the stderr of ``create``
+becomes the container's own, and what is written there before ends up in the container's output.
+
+Podman reads a JSON log as one object and containerd takes the last line of level error. So a JSON file gets a single
+object from a verb that fails: warnings wait until the verb has ended, and an error carries them in its own object.
+``--debug`` writes every line at once, for a log that tells how far a verb came.
 """
 
 from __future__ import annotations
@@ -11,7 +15,9 @@ import os
 import time
 
 from pyoci import jsontext
+from pyoci.cli import output
 from pyoci.errors import UsageError
+from pyoci.report import DEBUG, ERROR, WARNING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,83 +26,142 @@ if TYPE_CHECKING:
 FORMATS = ("text", "json")
 JOURNAL = "/run/systemd/journal/socket"
 SYSLOG = "/dev/log"
-_PRIORITY_ERROR = 3  # syslog(3)
+PRIORITIES = {ERROR: 3, WARNING: 4, DEBUG: 7}  # syslog(3)
+# What --log-level takes. crun and the libraries of other runtimes know more names.
+LEVELS = {
+    "panic": ERROR,
+    "fatal": ERROR,
+    "error": ERROR,
+    "warn": WARNING,
+    "warning": WARNING,
+    "info": WARNING,
+    "debug": DEBUG,
+    "trace": DEBUG,
+}
 _FACILITY_USER = 1 << 3
 
 
 class Log:
-    """An open log. :meth:`error` never raises: the message stands on stderr already."""
+    """The messages of one call. No method but the constructor raises: a full disk must not hide an error."""
 
-    __slots__ = ("_descriptor", "_format", "_identifier", "_socket")
+    __slots__ = ("_descriptor", "_format", "_held", "_identifier", "_priority", "_socket", "_started", "debugging")
 
-    def __init__(self, target: str, log_format: str) -> None:
-        """target: ``PATH``, ``file:PATH``, ``journald:ID`` or ``syslog:ID``; log_format: one of FORMATS, for files.
+    def __init__(self, target: str, log_format: str, level: str) -> None:
+        """target: ``PATH``, ``file:PATH``, ``journald:ID``, ``syslog:ID``, or "" for none; log_format: one of FORMATS,
+        for files; level: one of LEVELS, the least important that is told.
 
         The file is created now (an engine takes a missing one for a failure of its own), the socket connected.
         Raises OSError, UsageError.
         """
         if log_format not in FORMATS:
             raise UsageError(f"flag --log-format: {log_format!r} is neither text nor json")
+        if level not in LEVELS:
+            raise UsageError(f"flag --log-level: {level!r} is none of error, warning, debug")
+        self.debugging = LEVELS[level] == DEBUG
+        self._priority = PRIORITIES[LEVELS[level]]
+        self._started = time.monotonic()
         self._format = log_format
         self._descriptor = -1
         self._socket: socket | None = None
+        self._held: list[str] = []
         kind, colon, rest = target.partition(":")
         self._identifier = (rest or "pyoci") if colon else ""
         if colon and kind in ("journald", "syslog"):
             self._format = kind
             self._socket = _connect(JOURNAL if kind == "journald" else SYSLOG, target)
-        else:
+        elif target:
             path = rest if colon and kind == "file" else target
             self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
 
+    def tell(self, level: str, text: str) -> None:
+        """Takes a warning or a debug line; the listener of :mod:`pyoci.report`."""
+        if PRIORITIES[level] > self._priority:
+            return
+        message = output.one_line(text)
+        if level == DEBUG:
+            message = f"{(time.monotonic() - self._started) * 1000:.2f} ms: {message}"
+        if self._socket is None and self._descriptor < 0:
+            _write_stderr(f"pyoci: {level}: {message}\n")
+        elif self._format == "json" and not self.debugging:
+            self._held.append(message)
+        else:
+            self._send(level, message)
+
     def error(self, message: str) -> None:
-        """Writes one message at level error, by one system call."""
-        text = _FORMATTERS[self._format](self._identifier, message).encode("utf-8", "surrogateescape")
+        """Tells the error that ends the verb."""
+        message = output.one_line(message)
+        _write_stderr(f"pyoci: {message}\n")
+        held, self._held = self._held, []
+        self._send(ERROR, message, held)
+
+    def close(self) -> None:
+        """Writes the warnings of a verb that succeeded."""
+        for message in self._held:
+            self._send(WARNING, message)
+        self._held = []
+
+    def _send(self, level: str, message: str, warnings: list[str] | None = None) -> None:
+        """Writes one message to the log, by one system call. warnings: those that belong into the same object."""
+        if self._socket is None and self._descriptor < 0:
+            return
+        text = _FORMATTERS[self._format](level, self._identifier, message)
+        if warnings:
+            text = f'{text[:-2]},"warnings":{jsontext.dumps(warnings)}}}\n'
+        data = text.encode("utf-8", "surrogateescape")
         try:
             if self._socket is not None:
-                self._socket.send(text)
+                self._socket.send(data)
             else:
-                os.write(self._descriptor, text)
+                os.write(self._descriptor, data)
         except OSError:
-            pass  # a full disk must not hide the error that stderr and the exit status tell
+            pass
 
 
 def now() -> str:
-    """The time in UTC, RFC 3339 with nanoseconds."""
+    """Returns the time in UTC, RFC 3339 with nanoseconds."""
     nanoseconds = time.time_ns()
     second, fraction = divmod(nanoseconds, 1_000_000_000)
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second)) + f".{fraction:09d}Z"
 
 
-def _json(_identifier: str, message: str) -> str:
-    return f'{{"level":"error","time":"{now()}","msg":{jsontext.dumps(message)}}}\n'
+def _write_stderr(text: str) -> None:
+    try:
+        output.write(text, output.STDERR)
+    except OSError:
+        pass  # nobody listens; the log and the exit status remain
 
 
-def _text(_identifier: str, message: str) -> str:
-    return f'time="{now()}" level=error msg={jsontext.dumps(message)}\n'
+def _json(level: str, _identifier: str, message: str) -> str:
+    return f'{{"level":"{level}","time":"{now()}","msg":{jsontext.dumps(message)}}}\n'
 
 
-def _journald(identifier: str, message: str) -> str:
+def _text(level: str, _identifier: str, message: str) -> str:
+    return f'time="{now()}" level={level} msg={jsontext.dumps(message)}\n'
+
+
+def _journald(level: str, identifier: str, message: str) -> str:
     """The native protocol of journald: lines of KEY=value (systemd, "Native Journal Protocol")."""
-    return f"PRIORITY={_PRIORITY_ERROR}\nSYSLOG_IDENTIFIER={identifier}\nSYSLOG_PID={os.getpid()}\nMESSAGE={message}\n"
+    return (
+        f"PRIORITY={PRIORITIES[level]}\nSYSLOG_IDENTIFIER={identifier}\nSYSLOG_PID={os.getpid()}\nMESSAGE={message}\n"
+    )
 
 
-def _syslog(identifier: str, message: str) -> str:
+def _syslog(level: str, identifier: str, message: str) -> str:
     """RFC 3164, as local daemons read it."""
     stamp = time.strftime("%b %e %H:%M:%S", time.localtime())
-    return f"<{_FACILITY_USER | _PRIORITY_ERROR}>{stamp} {identifier}[{os.getpid()}]: {message}"
+    return f"<{_FACILITY_USER | PRIORITIES[level]}>{stamp} {identifier}[{os.getpid()}]: {message}"
 
 
 _FORMATTERS = {"json": _json, "text": _text, "journald": _journald, "syslog": _syslog}
 
 
 def _connect(path: str, target: str) -> socket:
-    """A datagram socket of the daemon's; never blocks on a daemon that does not read."""
+    """Returns a datagram socket of the daemon's, which never blocks on a daemon that does not read."""
     import _socket
 
     connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_NONBLOCK)
     try:
         connection.connect(path)
     except OSError as error:
-        raise UsageError(f"flag --log={target}: nobody listens on {path} ({os.strerror(error.errno or 0)})") from None
+        raise UsageError(f"flag --log={target}: nobody listens on {path} ({os.strerror(error.errno or 0)})") from error
     return connection

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import errno
 import os
-import time
 
-from pyoci.cli import flags, output
+from pyoci import report
+from pyoci.cli import flags
 from pyoci.cli.settings import TABLE, Settings
 from pyoci.errors import PyociError, UsageError
 
@@ -44,7 +44,7 @@ _BUILTINS = ("exec", "list")
 
 
 def main(argv: list[str]) -> int:
-    """Runs one command line (without the program's name); gives the exit status."""
+    """Runs one command line (without the program's name). Returns the exit status."""
     log: Log | None = None
     debug = "--debug" in argv
     try:
@@ -56,14 +56,13 @@ def main(argv: list[str]) -> int:
             return version.show()
         if parsed.flag("help"):
             return _help()
-        settings = Settings(parsed)
-        debug = settings.debug
-        if parsed.given("log"):
-            log = _open_log(parsed)
-        started = time.monotonic()
-        status = _verb(settings, parsed.words)
+        log = _open_log(parsed)
+        debug = log.debugging
+        report.listen(log.tell, debug)
+        status = _verb(Settings(parsed), parsed.words)
         if debug:
-            _tell_time(parsed.words, status, started)
+            report.debug(f"{' '.join(parsed.words)}: status {status}")
+        log.close()
         return status
     except PyociError as error:
         return _fail(str(error), log, error if debug else None)
@@ -112,11 +111,6 @@ def _verb(settings: Settings, words: list[str]) -> int:
     return status
 
 
-def _tell_time(words: list[str], status: int, started: float) -> None:
-    spent = (time.monotonic() - started) * 1000
-    output.write(f"pyoci: debug: {' '.join(words)}: status {status} after {spent:.1f} ms\n", output.STDERR)
-
-
 def _help() -> int:
     from pyoci.cli.help import show_all
 
@@ -124,9 +118,11 @@ def _help() -> int:
 
 
 def _open_log(parsed: flags.Parsed) -> Log:
+    """Raises UsageError, and OSError if the file cannot be opened."""
     from pyoci.cli.log import Log
 
-    return Log(parsed.text("log"), parsed.text("log-format", "text"))
+    level = "debug" if parsed.flag("debug") else parsed.text("log-level", "warning").lower()
+    return Log(parsed.text("log"), parsed.text("log-format", "text"), level)
 
 
 def _told(error: OSError) -> str:
@@ -143,26 +139,34 @@ def _told(error: OSError) -> str:
 
 
 def _fail(message: str, log: Log | None, error: BaseException | None) -> int:
-    """Tells the error on stderr and to the log; 1. error: given in debug mode, to show where it came from."""
-    message = output.one_line(message)
-    text = f"pyoci: {message}\n"
+    """Tells the error on stderr and to the log. Returns 1. error: with --debug, to tell where it came from."""
+    if log is None:
+        from pyoci.cli.log import Log
+
+        log = Log("", "text", "error" if error is None else "debug")  # the flags that name another are at fault
     if error is not None:
-        text += _trace(error)
-    try:
-        output.write(text, output.STDERR)
-    except OSError:
-        pass  # stderr may be closed; the log and the exit status remain
-    if log is not None:
-        log.error(message)
+        for line in _trace(error):
+            log.tell(report.DEBUG, line)
+    log.error(message)
     return 1
 
 
-def _trace(error: BaseException) -> str:
-    """Where an error came from, innermost last: file, line, function."""
+def _trace(error: BaseException) -> list[str]:
+    """Returns where an error came from, a line each: file, line and function, innermost last, then what caused it."""
     lines = []
     step = error.__traceback__
     while step is not None:
         code = step.tb_frame.f_code
-        lines.append(f"  {code.co_filename}:{step.tb_lineno} {code.co_name}\n")
+        lines.append(f"at {code.co_filename}:{step.tb_lineno} {code.co_name}")
         step = step.tb_next
-    return "".join(lines) + f"  {type(error).__name__}: {output.one_line(str(error))}\n"
+    lines.append(f"{type(error).__name__}: {error}")
+    cause = _cause(error)
+    while cause is not None:
+        lines.append(f"caused by {type(cause).__name__}: {cause}")
+        cause = _cause(cause)
+    return lines
+
+
+def _cause(error: BaseException) -> BaseException | None:
+    """Returns the exception that led to this one (``raise ... from``, or raised while that was handled)."""
+    return error.__cause__ or (None if error.__suppress_context__ else error.__context__)

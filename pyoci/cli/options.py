@@ -84,25 +84,23 @@ def bundle(parsed: Parsed) -> str:
     return os.path.abspath(parsed.text("bundle") or ".")
 
 
-def each_match(root: Root, pattern: str, act: Callable[[str], object]) -> int:
-    """Does ``act`` for every container whose id the regular expression ``pattern`` matches anywhere.
+def each_match(root: Root, pattern: str, act: Callable[[str], object]) -> None:
+    """Calls ``act`` for every container whose ID the regular expression ``pattern`` matches anywhere.
 
-    A failure is told and does not keep the others from their turn. Gives the exit status. Raises UsageError.
+    A failure does not keep the others from their turn. Raises PyociError, which names every failure, and UsageError.
     """
     import re
-
-    from pyoci.cli.output import warn
 
     try:
         expression = re.compile(pattern)
     except re.error as error:
-        raise UsageError(f"{pattern!r} is no regular expression: {error}") from None
-    failed = False
+        raise UsageError(f"{pattern!r} is no regular expression: {error}") from error
+    failures = []
     for container_id in root.ids():
         if expression.search(container_id):
             try:
                 act(container_id)
             except (PyociError, OSError) as error:
-                warn(str(error))
-                failed = True
-    return 1 if failed else 0
+                failures.append(error)
+    if failures:
+        raise PyociError("; ".join(map(str, failures))) from failures[0]

@@ -25,14 +25,6 @@ def write(text: str, descriptor: int = STDOUT) -> None:
         rest = rest[os.write(descriptor, rest) :]
 
 
-def warn(text: str) -> None:
-    """One line to stderr. Warnings never go to the log file: engines read that as one error object."""
-    try:
-        write(f"pyoci: warning: {one_line(text)}\n", STDERR)
-    except OSError:
-        pass  # nobody listens
-
-
 def one_line(text: str) -> str:
     """The text with its line ends made visible, since every message is one line."""
     return text.replace("\r", "\\r").replace("\n", "\\n")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from pyoci import report
 from pyoci.cli import flags, output
 from pyoci.cli.flags import BOOL, INT, TEXT
 from pyoci.errors import UsageError
@@ -87,7 +88,7 @@ def _run(settings: Settings, parsed: Parsed) -> int:
         name, up = commands.run_detached(engine, path, name, backoff, parsed.number("wait", 60))
         output.write(f"{name}\n")
         if not up:
-            output.warn(f"pod {name}: not all of its containers have started yet; it goes on in the background")
+            report.warn(f"pod {name}: not all of its containers have started yet; it goes on in the background")
         return 0
     from pyoci.cli.podview import View
 

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 TABLE = (
     ("root", TEXT, "DIR", "where the states are kept (default: /run/pyoci, or $XDG_RUNTIME_DIR/pyoci)"),
-    ("log", TEXT, "TARGET", "where an error is logged: a file, file:PATH, journald:ID or syslog:ID"),
+    ("log", TEXT, "TARGET", "where messages go: a file, file:PATH, journald:ID or syslog:ID; errors go to stderr too"),
     ("log-format", TEXT, "FORMAT", "text (default) or json"),
-    ("log-level", TEXT, "LEVEL", "error (default), warning or debug; for stderr"),
-    ("debug", BOOL, "", "tell on stderr what happens; the same as --log-level debug"),
+    ("log-level", TEXT, "LEVEL", "the least important message that is told: error, warning (default) or debug"),
+    ("debug", BOOL, "", "tell each step with its time; the same as --log-level debug"),
     ("systemd-cgroup", BOOL, "", "the same as --cgroup-manager systemd"),
     ("cgroup-manager", TEXT, "MANAGER", "cgroupfs (default), systemd or disabled"),
     ("rootless", TEXT, "VALUE", "true, false or auto (default: by the user id)"),
@@ -26,20 +26,14 @@ TABLE = (
     ("version v", BOOL, "", "print the version"),
 )
 CGROUP_MANAGERS = ("cgroupfs", "systemd", "disabled")
-_LEVELS = {"error": 0, "fatal": 0, "panic": 0, "warning": 1, "warn": 1, "info": 1, "debug": 2, "trace": 2}
 
 
 class Settings:
     """The global flags, checked. Raises UsageError."""
 
-    __slots__ = ("cgroup_manager", "debug", "root_path")
+    __slots__ = ("cgroup_manager", "root_path")
 
     def __init__(self, parsed: Parsed) -> None:
-        self.debug = parsed.flag("debug")
-        level = parsed.text("log-level", "error").lower()
-        if level not in _LEVELS:
-            raise UsageError(f"flag --log-level: {level!r} is none of error, warning, debug")
-        self.debug = self.debug or _LEVELS[level] == 2
         self.cgroup_manager = "systemd" if parsed.flag("systemd-cgroup") else "cgroupfs"
         # podman gives both when a container shall have no cgroup: the more explicit flag counts
         self.cgroup_manager = parsed.text("cgroup-manager", self.cgroup_manager)

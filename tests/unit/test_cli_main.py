@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 import pyoci
+from pyoci import report
 from pyoci.cli import log, main, output, unbuilt
 from pyoci.cli.flags import parse
 from pyoci.cli.settings import TABLE, Settings
@@ -76,6 +77,7 @@ def test_help_of_each_verb(verb: str, capfd: pytest.CaptureFixture[str]) -> None
         (["--rootless", "perhaps", "list"], "flag --rootless: 'perhaps' is none of true, false, auto"),
         (["--cgroup-manager", "x", "list"], "flag --cgroup-manager: 'x' is none of cgroupfs, systemd, disabled"),
         (["--log", "/dev/null", "--log-format", "xml", "list"], "flag --log-format: 'xml' is neither text nor json"),
+        (["--log-format=nonsense", "list"], "flag --log-format: 'nonsense' is neither text nor json"),
         (["--log", "/nowhere/log", "list"], "/nowhere/log: not found"),
         (["restore", "--lsm-mount-context"], "restore: flag --lsm-mount-context requires an argument"),
         (["pause", "box"], "pause: not built yet in this version of pyoci"),
@@ -104,7 +106,7 @@ def test_podmans_probe_of_checkpoint(capfd: pytest.CaptureFixture[str]) -> None:
 def test_json_log_is_one_object_that_names_the_error(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "log.json"
     before = datetime.datetime.now(datetime.UTC)
-    assert main.main(["--debug", "--log", str(path), "--log-format", "json", "state", "../x"]) == 1
+    assert main.main(["--log", str(path), "--log-format", "json", "state", "../x"]) == 1
     entry = json.loads(path.read_text())
     assert sorted(entry) == ["level", "msg", "time"]
     assert entry["level"] == "error"
@@ -143,7 +145,7 @@ def test_journald_and_syslog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
             listener.bind(path)
             monkeypatch.setattr(log, "JOURNAL" if kind == "journald" else "SYSLOG", path)
-            log.Log(f"{kind}:box", "text").error("it broke")
+            log.Log(f"{kind}:box", "text", "warning").error("it broke")
             text = listener.recv(4096).decode()
         if kind == "journald":
             fields = dict(line.split("=", 1) for line in text.splitlines())
@@ -161,7 +163,7 @@ def test_journald_and_syslog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_a_missing_log_daemon_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log, "SYSLOG", str(tmp_path / "none"))
     with pytest.raises(UsageError, match=f"^flag --log=syslog:box: nobody listens on {tmp_path}/none"):
-        log.Log("syslog:box", "text")
+        log.Log("syslog:box", "text", "warning")
 
 
 def test_the_cgroup_manager(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,16 +201,105 @@ def test_a_bug_is_one_line_and_with_debug_the_trace(
     assert main.main(["pause"]) == 1
     assert capfd.readouterr().err.startswith("pyoci: internal error: IndexError: list index out of range; ")
     assert main.main(["--debug", "pause"]) == 1
-    lines = capfd.readouterr().err.splitlines()
-    assert len(lines) > 3
-    assert f"{__file__}:" in lines[-2] and lines[-2].endswith(" broken")
+    *trace, last = capfd.readouterr().err.splitlines()
+    assert last.startswith("pyoci: internal error: IndexError: ")
+    assert all(re.match(r"pyoci: debug: [0-9.]+ ms: ", line) for line in trace)
+    assert any(f"at {__file__}:" in line and line.endswith(" broken") for line in trace)
 
 
-def test_debug_tells_the_time_on_stderr_only(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_debug_tells_what_caused_an_error(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> int:
+        try:
+            try:
+                os.stat("/nonesuch")
+            except OSError as error:
+                raise KeyError("inner") from error
+        except KeyError as error:
+            raise PyociError("it broke") from error
+
+    monkeypatch.setattr(unbuilt, "run", broken)
+    assert main.main(["pause"]) == 1
+    assert capfd.readouterr().err == "pyoci: it broke\n"
+    assert main.main(["--debug", "pause"]) == 1
+    lines = [line.split(" ms: ")[-1] for line in capfd.readouterr().err.splitlines()]
+    assert lines[-4:] == [
+        "PyociError: it broke",
+        "caused by KeyError: 'inner'",
+        "caused by FileNotFoundError: [Errno 2] No such file or directory: '/nonesuch'",
+        "pyoci: it broke",
+    ]
+
+
+def test_debug_goes_to_the_log_in_place_of_stderr(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """As with runc and crun: what create writes to stderr would end up in the container's output."""
     path = tmp_path / "log"
-    assert main.main(["--log-level=debug", "--log", str(path), "--root", str(tmp_path), "list", "-q"]) == 0
-    assert re.fullmatch(r"pyoci: debug: list -q: status 0 after [0-9.]+ ms\n", capfd.readouterr().err)
-    assert path.read_text() == ""
+    call = ["--log-level=debug", "--root", str(tmp_path), "list", "-q"]
+    assert main.main(call) == 0
+    assert re.fullmatch(r"pyoci: debug: [0-9.]+ ms: list -q: status 0\n", capfd.readouterr().err)
+    assert main.main(["--log", str(path), *call]) == 0
+    assert capfd.readouterr().err == ""
+    assert re.fullmatch(r'time="20.*" level=debug msg="[0-9.]+ ms: list -q: status 0"\n', path.read_text())
+    assert main.main(["--debug", "--log", str(path), "pause"]) == 1
+    assert capfd.readouterr().err == "pyoci: pause: not built yet in this version of pyoci\n"
+    *debug, error = path.read_text().splitlines()[1:]
+    assert len(debug) > 2 and all(" level=debug " in line for line in debug)
+    assert error.endswith('level=error msg="pause: not built yet in this version of pyoci"')
+
+
+def warned(monkeypatch: pytest.MonkeyPatch, error: str = "") -> None:
+    """Makes the verb ``pause`` one that warns twice, and then succeeds, or fails with ``error``."""
+
+    def run(*_: object) -> int:
+        report.warn("a capability is\nunknown")
+        report.warn("so is another")
+        if error:
+            raise PyociError(error)
+        return 0
+
+    monkeypatch.setattr(unbuilt, "run", run)
+
+
+def test_a_warning_goes_to_stderr_or_to_the_log(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warned(monkeypatch)
+    assert main.main(["pause"]) == 0
+    lines = ["pyoci: warning: a capability is\\nunknown", "pyoci: warning: so is another"]
+    assert capfd.readouterr().err.splitlines() == lines
+    assert main.main(["--log-level=error", "pause"]) == 0
+    assert main.main(["--log", str(tmp_path / "text"), "pause"]) == 0
+    assert main.main(["--log", str(tmp_path / "json"), "--log-format=json", "pause"]) == 0
+    assert capfd.readouterr().err == ""
+    text = (tmp_path / "text").read_text().splitlines()
+    assert text[0].endswith('level=warning msg="a capability is\\\\nunknown"') and len(text) == 2
+    entries = [json.loads(line) for line in (tmp_path / "json").read_text().splitlines()]
+    assert [(one["level"], one["msg"]) for one in entries] == [
+        ("warning", "a capability is\\nunknown"),
+        ("warning", "so is another"),
+    ]
+
+
+def test_a_json_log_of_a_failure_is_one_object_with_the_warnings_in_it(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Podman reads the file as one object. With --debug, which podman does not give, each line is written at once."""
+    warned(monkeypatch, error="it broke")
+    path = tmp_path / "log.json"
+    assert main.main(["--log", str(path), "--log-format=json", "pause"]) == 1
+    entry = json.loads(path.read_text())
+    assert (entry["level"], entry["msg"]) == ("error", "it broke")
+    assert entry["warnings"] == ["a capability is\\nunknown", "so is another"]
+    path.unlink()
+    assert main.main(["--debug", "--log", str(path), "--log-format=json", "pause"]) == 1
+    levels = [json.loads(line)["level"] for line in path.read_text().splitlines()]
+    assert levels[:2] == ["warning", "warning"] and levels[-1] == "error" and set(levels[2:-1]) == {"debug"}
+    assert capfd.readouterr().err == "pyoci: it broke\n" * 2
+
+
+def test_an_error_of_a_global_flag_is_logged(tmp_path: Path) -> None:
+    path = tmp_path / "log.json"
+    assert main.main(["--log", str(path), "--log-format=json", "--rootless=perhaps", "list"]) == 1
+    assert json.loads(path.read_text())["msg"] == "flag --rootless: 'perhaps' is none of true, false, auto"
 
 
 def test_a_full_disk_is_an_error_not_a_silence() -> None:

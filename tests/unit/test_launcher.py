@@ -121,7 +121,7 @@ def test_no_path_of_the_build_shows(image: None, tmp_path: Path) -> None:
     """A trace names files as seen from the library, also in a program that was moved since."""
     status, _, err = launched("--debug", "--root", str(tmp_path), "state", "none")
     assert status == 1
-    assert b"  pyoci/cli/main.py:" in err
+    assert b": at pyoci/cli/main.py:" in err
     assert str(REPOSITORY).encode() not in err
 
 
