@@ -11,6 +11,7 @@
      ├─ SpecError                config.json asks for what it may not; has a JSON pointer
      │   └─ UnsupportedError     the specification has it, pyoci does not yet
      ├─ CgroupError              a control group refused
+     │   └─ OutOfMemory          the memory limit is too small for what is in the group
      ├─ SeccompError             a profile cannot be compiled
      ├─ HookError                a hook failed, or took too long
      ├─ PodError                 a pod manifest, or a pod's supervisor
@@ -88,6 +89,10 @@ class UnsupportedError(SpecError):
 
 class CgroupError(PyociError):
     """A control group cannot be made, written, read or removed."""
+
+
+class OutOfMemory(CgroupError):
+    """The kernel killed pyoci-init because the memory limit was used up, or refused a limit below what is in use."""
 
 
 class SeccompError(PyociError):

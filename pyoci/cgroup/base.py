@@ -103,6 +103,12 @@ class Cgroup:
         """Whether freeze() was called on this group (and not on one above it)."""
         raise NotImplementedError
 
+    def oom_kills(self) -> int:
+        """How many processes of the group the kernel has killed because its memory limit was used up; 0 where that
+        cannot be known. Read it before the group is removed.
+        """
+        return 0
+
     def delete(self, kill: bool = False) -> None:
         """Removes the group and those below it, waiting for processes that are about to end; with ``kill``, those
         that are there are killed first.

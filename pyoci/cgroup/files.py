@@ -6,7 +6,7 @@ from __future__ import annotations
 import errno
 import os
 
-from pyoci.errors import CgroupError
+from pyoci.errors import CgroupError, OutOfMemory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     Setting = tuple[str, str, str, str]
 
 _ANY_SIZE = 65536
+_MEMORY = "/linux/resources/memory/"
 
 
 def reason(error: OSError) -> str:
@@ -41,6 +42,15 @@ def read(path: str) -> str:
     return text.decode("ascii", "replace")
 
 
+def counter(path: str, name: str) -> int:
+    """The number behind ``name`` in a control file of lines ``name number``; 0 if there is no such file or line."""
+    try:
+        lines = read(path).splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.split()[:1] == [name]), 0)
+
+
 def write(path: str, value: str) -> None:
     """Writes a value in one write(2), as control files want it. Raises OSError as read does."""
     descriptor = os.open(path, os.O_WRONLY)
@@ -66,6 +76,8 @@ def _gone(error: OSError, path: str) -> OSError:
 def failed(path: str, error: OSError, value: str = "", pointer: str = "") -> CgroupError:
     """The exception for a write that failed; ``pointer`` is the property in config.json that asked for it."""
     what = f" ({pointer} asks for {value})" if pointer else f" (value {value})" if value else ""
+    if error.errno == errno.EBUSY and pointer.startswith(_MEMORY):
+        return OutOfMemory(f"write {path}: its processes use more already, and it cannot be reclaimed{what}")
     return CgroupError(f"write {path}: {reason(error)}{what}")
 
 

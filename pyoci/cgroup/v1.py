@@ -129,6 +129,10 @@ class V1(base.Cgroup):
         except OSError:
             return False
 
+    def oom_kills(self) -> int:
+        """See Cgroup.oom_kills; ``oom_kill`` of memory.oom_control (cgroup-v1/memory.rst, Linux 4.13)."""
+        return files.counter(f"{self.paths['memory']}/memory.oom_control", "oom_kill") if "memory" in self.paths else 0
+
     def delete(self, kill: bool = False) -> None:
         """See Cgroup.delete."""
         deadline = base.Deadline()

@@ -117,6 +117,10 @@ class V2(base.Cgroup):
         except OSError:
             return False
 
+    def oom_kills(self) -> int:
+        """See Cgroup.oom_kills; ``oom_kill`` of memory.events, which counts the groups below too (cgroup-v2.rst)."""
+        return files.counter(f"{self.directory}/memory.events", "oom_kill")
+
     def delete(self, kill: bool = False) -> None:
         """See Cgroup.delete."""
         deadline = base.Deadline()

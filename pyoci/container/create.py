@@ -10,7 +10,7 @@ from pyoci.config import load
 from pyoci.container import hooks, launch, pidfile, processes
 from pyoci.container.paths import Lock, Root, remove_directory
 from pyoci.container.state import State, now, owner
-from pyoci.errors import CgroupError, HookError, PyociError, SpecError
+from pyoci.errors import CgroupError, HookError, LaunchError, OutOfMemory, PyociError, SpecError
 from pyoci.kernel.namespaces import NEWPID
 from pyoci.native import lib
 from pyoci.plan.facts import Facts
@@ -271,9 +271,17 @@ def _create(
             else:
                 _start(state, running, starting)
             return running.finish().pidfd
-    except BaseException:
+    except BaseException as error:
+        killed = group.oom_kills() if isinstance(error, LaunchError) else 0
         _undo(state, group, hooks_ran)
+        if killed:
+            raise _out_of_memory(state) from error
         raise
+
+
+def _out_of_memory(state: State) -> OutOfMemory:
+    hint = "config.json: /linux/resources/memory/limit is too small"
+    return OutOfMemory(f"create {state.id}: the kernel killed pyoci-init, out of memory ({hint})")
 
 
 def _start(state: State, running: launch.Launch, starting: Callable[[], None]) -> None:

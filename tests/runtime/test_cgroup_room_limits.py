@@ -25,7 +25,7 @@ from harness.cgroup_room import (
 )
 
 from pyoci import cgroup
-from pyoci.errors import CgroupError
+from pyoci.errors import CgroupError, OutOfMemory
 
 __all__ = ["either_group", "no_group_left", "run_programs", "v1_group", "v2_group"]  # the fixtures
 
@@ -198,6 +198,30 @@ def test_pids_limit_holds(group: Group, program: Any) -> None:
     assert process.stdout.read() == "11\n"
     process.wait(10)
     one.delete()
+
+
+def test_killed_for_memory_is_counted(group: Group, program: Any) -> None:
+    if "unified" in group("box").paths and not has_v2("memory"):
+        pytest.skip("cgroup2 has no memory controller on this host")
+    one = group("box")
+    assert one.oom_kills() == 0  # nothing is there yet
+    create(one, {"memory": {"limit": 32 * MIB, "swap": 32 * MIB}})
+    assert one.oom_kills() == 0
+    process = program(one, sys.executable, "-IS", "-c", f"x = b'1' * {64 * MIB}")
+    assert process.wait(10) == -signal.SIGKILL
+    assert one.oom_kills() == 1
+    one.delete()
+    assert one.oom_kills() == 0
+
+
+def test_v1_limit_below_what_is_used_is_out_of_memory(v1: Group, program: Any) -> None:
+    one = v1("box")
+    one.create({})
+    process = program(one, sys.executable, "-IS", "-c", f"x = b'1' * {16 * MIB}; print(flush=True); input()")
+    assert process.stdout.read(1) == "\n"
+    with pytest.raises(OutOfMemory, match="its processes use more already, .*/memory/limit asks for 4096"):
+        one.update({"memory": {"limit": 4096}})
+    one.delete(kill=True)
 
 
 # --- limits: v2 ------------------------------------------------------------------------------------------------------
