@@ -103,6 +103,7 @@ static const struct {
                {"ICRNL", ICRNL},
                {"IXON", IXON},
                {"OPOST", OPOST},
+               {"ONLCR", ONLCR},
                {"CSIZE", CSIZE},
                {"PARENB", PARENB},
                {"CS8", CS8},

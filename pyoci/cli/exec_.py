@@ -157,7 +157,7 @@ def _execute(parsed: Parsed, state: State, process: dict[str, Any]) -> int:
         from pyoci.container.terminal import Console
 
         console = Console()
-        given.console_fd = console.remote
+        given.console_fd, given.starting = console.remote, console.receive
     try:
         child = execute(state, process, given)
         if detach:

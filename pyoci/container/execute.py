@@ -14,7 +14,7 @@ from pyoci.plan.order import exec_plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from pyoci.cgroup import Cgroup
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 class ExecOptions:
     """What the caller of ``exec`` may choose; the names are those of CreateOptions.
 
-    cgroups: controller → path below the container's cgroup, "" for all controllers.
+    cgroups: controller → path below the container's cgroup, "" for all controllers; starting: called when the program
+    is about to run.
     """
 
     __slots__ = (
@@ -37,6 +38,7 @@ class ExecOptions:
         "pid_file",
         "pidfd_socket",
         "preserve_fds",
+        "starting",
         "stdio",
     )
 
@@ -52,6 +54,7 @@ class ExecOptions:
         cgroups: dict[str, str] | None = None,
         ignore_paused: bool = False,
         stdio: Sequence[int] = (0, 1, 2),
+        starting: Callable[[], None] | None = None,
     ) -> None:
         self.pid_file = pid_file
         self.pidfd_socket = pidfd_socket
@@ -63,6 +66,7 @@ class ExecOptions:
         self.cgroups = cgroups or {}
         self.ignore_paused = ignore_paused
         self.stdio = stdio
+        self.starting = starting
 
 
 def execute(state: State, process: dict[str, Any], options: ExecOptions) -> Child:
@@ -89,6 +93,8 @@ def execute(state: State, process: dict[str, Any], options: ExecOptions) -> Chil
             launch.set_oom_score(running.child.pid, score)
             running.answer()
             running.expect(lib.SYNC_STARTING)
+            if options.starting is not None:
+                options.starting()
             running.answer()
             running.expect(lib.SYNC_NONE)  # the end of the socket: execve closed it
             _tell(running, options, state.id)

@@ -31,9 +31,14 @@ def run(
         if not options.console_socket and (config.get("process") or {}).get("terminal"):
             console = Console()
             options.console_fd = console.remote
+
+    def starting() -> None:
+        if console is not None:
+            console.receive()
+        native.end_interrupts()  # signals that come from here on are for the program
+
     try:
-        # the program may run soon: what signals come after end_interrupts are for it
-        state, pidfd = create_started(root, container_id, bundle, options, config, native.end_interrupts)
+        state, pidfd = create_started(root, container_id, bundle, options, config, starting)
         try:
             poststart(state)
         except BaseException:

@@ -119,9 +119,10 @@ class Console:
         self.master = -1
 
     def receive(self) -> None:
-        """Takes the master from the socket and gives it the size of our own terminal.
+        """Takes the master from the socket, before the program can write to it; nothing if it is here already.
 
-        Waits RECEIVE_WAIT at most. Raises LaunchError when init ended, or stayed silent.
+        The terminal gets the size of our own. Where our output is no terminal it ends lines as the program does, by a
+        line feed alone. Waits RECEIVE_WAIT at most. Raises LaunchError when init ended, or stayed silent.
         """
         import _socket
 
@@ -141,6 +142,8 @@ class Console:
         self.master = int.from_bytes(rights[0][2], "little")
         os.set_blocking(self.master, False)
         self.resize()
+        if not os.isatty(1):
+            _end_lines_plainly(self.master)
 
     def resize(self) -> None:
         """Gives the master the window size of the first of our standard descriptors that is a terminal."""
@@ -178,13 +181,21 @@ def _set_window_size(master: int, rows: int, columns: int) -> None:
         fcntl.ioctl(master, termios.TIOCSWINSZ, size)
 
 
-def foreground(pidfd: int, pid: int, console: Console | None) -> int:
-    """Waits for a child in the foreground: forwards our signals to it, relays its terminal; gives its exit status.
+def _end_lines_plainly(master: int) -> None:
+    """Clears ONLCR, by which a new terminal writes a carriage return before each line feed (termios(3))."""
+    import termios
 
-    pidfd, pid: of the child; console: its terminal, whose master is received here, or None when it has our standard
-    descriptors. Gives 0-255, or 128 + signal. Raises LaunchError when the terminal does not come, OSError.
-    The caller has called :func:`hold_signals`, and signals stay held. Our own terminal is raw meanwhile and is put
-    back in every case.
+    attributes = termios.tcgetattr(master)
+    attributes[1] &= ~termios.ONLCR
+    termios.tcsetattr(master, termios.TCSANOW, attributes)
+
+
+def foreground(pidfd: int, pid: int, console: Console | None) -> int:
+    """Waits for a child in the foreground: forwards our signals to it, relays its terminal, returns its exit status.
+
+    pidfd, pid: of the child; console: its terminal, or None when it has our standard descriptors. Returns 0-255, or
+    128 + signal. Raises LaunchError when the terminal does not come, OSError. The caller has called
+    :func:`hold_signals`, and signals stay held. Our own terminal is raw meanwhile and is put back in every case.
     """
     signals = native.signalfd(FORWARDED)
     settings = None
@@ -193,7 +204,7 @@ def foreground(pidfd: int, pid: int, console: Console | None) -> int:
             while native.wait_two(signals, pidfd) & 1:
                 _forward(signals, pidfd, None)
             return _status(pidfd, pid)
-        console.receive()
+        console.receive()  # for a caller that did not before the program began
         settings = _raw(0)
         relay = Relay(console.master, 0, 1)
         _loop(pidfd, signals, relay, console)

@@ -134,3 +134,29 @@ def test_terminal_of_the_caller(runtime: Runtime, verb: str) -> None:
         terminal.read_until("got typed")
         terminal.read_until("/dev/pts/0")
         assert child.wait(5) == 4
+
+
+@pytest.mark.parametrize("verb", ["run", "exec"])
+def test_lines_to_a_pipe_end_as_the_program_ends_them(runtime: Runtime, verb: str) -> None:
+    """Also the first one: a script that reads the output of a foreground call finds no carriage returns."""
+    script = ["/bin/sh", "-c", "tty; seq 3"]
+    if verb == "run":
+        bundle = runtime.bundle().args(*script)
+        bundle.process["terminal"] = True
+        runtime.container(bundle.save())
+        words = ["run", "--bundle", str(bundle.path), bundle.name]
+    else:
+        words = ["exec", "--tty", runtime.start(runtime.bundle()).id, *script]
+    master, slave = os.openpty()
+    argv = [
+        "setsid",
+        "-c",
+        str(runtime.command),
+        "--root",
+        str(runtime.root),
+        *words,
+    ]  # runc wants a terminal of its own
+    output = subprocess.run(argv, stdin=slave, stdout=subprocess.PIPE, timeout=10, check=True).stdout
+    os.close(master)
+    os.close(slave)
+    assert output == b"/dev/pts/0\n1\n2\n3\n"

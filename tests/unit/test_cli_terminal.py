@@ -35,20 +35,27 @@ from pyoci.container.terminal import Console, foreground, hold_signals
 
 console = Console() if sys.argv[2] == "tty" else None
 hold_signals()  # as run and exec do: what comes before foreground listens is forwarded too
+gone, go = os.pipe()
 pid = os.fork()
 if pid == 0:
+    os.close(go)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     if console is not None:
         os.setsid()
         master, slave = pty.openpty()
         end = socket.socket(fileno=os.dup(console.remote))
         socket.send_fds(end, [b"/dev/pts/0"], [master])
+        end.close()
         fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
         for number in (0, 1, 2):
             os.dup2(slave, number)
         os.close(master)
+    os.read(gone, 1)
     os.execvp(sys.argv[3], sys.argv[3:])
 try:
+    if console is not None:
+        console.receive()
+    os.close(go)
     status = foreground(os.pidfd_open(pid), pid, console)
 finally:
     if console is not None:
@@ -102,20 +109,20 @@ def test_plain_process_has_our_descriptors() -> None:
 
 def test_all_output_of_a_terminal_arrives() -> None:
     done = drive("tty", "seq", "1", "100000")
-    assert done.stdout == b"".join(b"%d\r\n" % number for number in range(1, 100001))
+    assert done.stdout == b"".join(b"%d\n" % number for number in range(1, 100001))
 
 
 def test_the_last_words_arrive_though_another_process_holds_the_terminal() -> None:
     started = time.monotonic()
     done = drive("tty", "sh", "-c", "trap '' HUP; sleep 3 & echo last")
-    assert done.stdout == b"last\r\n"
+    assert done.stdout == b"last\n"
     assert time.monotonic() - started < 2.5
 
 
 def test_input_and_its_end_reach_a_program_that_reads_lines() -> None:
     done = drive("tty", "sh", "-c", "stty -echo; echo ready; cat", stdin=b"one\ntwo\n")
     assert done.returncode == 0
-    assert done.stdout.endswith(b"one\r\ntwo\r\n")
+    assert done.stdout.endswith(b"one\ntwo\n")
 
 
 def test_a_program_that_reads_nothing_and_writes_much_is_not_blocked() -> None:
