@@ -32,7 +32,7 @@ CC = shlex.split(os.environ.get("CC", "gcc"))
 STANDARD = ["-std=gnu11", "-D_GNU_SOURCE"]
 WARNINGS = ["-Wall", "-Wextra", "-Werror"]
 EXTENSIONS = ["csrc/native/build.py", "csrc/native/seccomp_build.py"]
-SCHEMA_COMPILER = "schema/generate.py"
+SCHEMA_COMPILERS = ["schema/generate.py", "schema/typeddicts.py"]
 
 
 def is_stale(output: str, inputs: list[str]) -> bool:
@@ -77,11 +77,12 @@ class BuildPackage(build_py):
                     os.unlink(path)
 
     def compile_schemas(self) -> None:
-        """Writes pyoci/config/checks.py from the JSON Schemas, which are package data themselves."""
+        """Writes checks.py and documents.pyi of pyoci/config from the JSON Schemas, which are package data."""
         schemas = sources("schema", "*.json")
-        checks = os.path.join(self.build_lib, "pyoci", "config", "checks.py")
-        if is_stale(checks, [*schemas, SCHEMA_COMPILER]):
-            run([sys.executable, SCHEMA_COMPILER, checks])
+        config = os.path.join(self.build_lib, "pyoci", "config")
+        inputs = [*schemas, *SCHEMA_COMPILERS]
+        if any(is_stale(os.path.join(config, name), inputs) for name in ("checks.py", "documents.pyi")):
+            run([sys.executable, SCHEMA_COMPILERS[0], config])
         data = os.path.join(self.build_lib, "pyoci", "schema")
         os.makedirs(data, exist_ok=True)
         for path in schemas:

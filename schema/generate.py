@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compiles the JSON Schemas of this directory to plain Python checks.
+"""Compiles the JSON Schemas of this directory to plain Python checks, and to types.
 
-    python3 schema/generate.py OUTPUT.py
+    python3 schema/generate.py DIRECTORY
 
-The module that it writes has one function for each document (process, config, state). It takes a
+writes two modules there. ``checks.py`` has one function for each document (process, config, state). It takes a
 document, as jsontext.loads gives it, and returns None, or ``(path, allowed)`` for the first fault: the path as a
 tuple of property names and indexes, and a text that says what may stand there. It imports nothing.
+``documents.pyi`` has the documents as TypedDicts (typeddicts.py), so that mypy finds a misspelt property.
 
 What is compiled is the part of JSON Schema (draft 2020-12) that the schemas here use; anything else is an error
 at build time. There is one difference to the standard: 1.0 is no integer, as Go's decoders have it.
@@ -18,9 +19,11 @@ import sys
 from typing import Any
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, os.path.dirname(HERE))
+sys.path[:0] = [HERE, os.path.dirname(HERE)]
 
-from pyoci.config import schemas  # noqa: E402 - found through the path above
+import typeddicts  # noqa: E402 - both are found through the path above
+
+from pyoci.config import schemas  # noqa: E402
 
 Schema = dict[str, Any]
 
@@ -310,19 +313,28 @@ def allowed(schema: Schema) -> str:
     return f"{schema['description']}: {form}"
 
 
-def main(output: str) -> None:
-    """Writes the module of checks to the file ``output``."""
+def main(directory: str) -> None:
+    """Writes checks.py and documents.pyi to a directory, which is made if it is not there."""
+    os.makedirs(directory, exist_ok=True)
     compiler = Compiler()
     for name in DOCUMENTS:
         compiler.function(schemas.load(name, HERE), name)
-    os.makedirs(os.path.dirname(os.path.abspath(output)), exist_ok=True)
+    write(os.path.join(directory, "checks.py"), compiler.text())
+    types = typeddicts.Writer()
+    for name in schemas.NAMES:
+        types.add(schemas.load(name, HERE))
+    write(os.path.join(directory, "documents.pyi"), types.text())
+
+
+def write(output: str, text: str) -> None:
+    """Writes a file in one step, so that a build that was interrupted leaves none that is half."""
     temporary = f"{output}.{os.getpid()}"
     with open(temporary, "w", encoding="ascii") as stream:
-        stream.write(compiler.text())
+        stream.write(text)
     os.rename(temporary, output)
 
 
 if __name__ == "__main__":
     if len(sys.argv) != 2:
-        raise SystemExit("usage: generate.py OUTPUT.py")
+        raise SystemExit("usage: generate.py DIRECTORY")
     main(sys.argv[1])

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pyoci.cgroup.files import Setting
+    from pyoci.config.documents import Resources
 
 SIGKILL = 9
 WAIT_SECONDS = 10.0  # the longest that freeze() and delete() wait for the kernel
@@ -37,7 +38,7 @@ class Cgroup:
         self.paths = paths
         self._made: list[str] = []
 
-    def create(self, resources: dict[str, Any]) -> list[Setting]:
+    def create(self, resources: Resources) -> list[Setting]:
         """Makes the directories, and what a process has to find when it enters: a filled cpuset and the device rules.
         Undoes all of it on failure.
 
@@ -60,7 +61,7 @@ class Cgroup:
         self.delete(kill=True)
         remove_directories(self._made)
 
-    def update(self, resources: dict[str, Any]) -> None:
+    def update(self, resources: Resources) -> None:
         """Writes the limits that ``resources`` names and leaves the others as they are. Raises CgroupError."""
         raise NotImplementedError
 
@@ -151,14 +152,14 @@ class Disabled(Cgroup):
     def __init__(self) -> None:
         super().__init__("", {})
 
-    def create(self, resources: dict[str, Any]) -> list[Setting]:
+    def create(self, resources: Resources) -> list[Setting]:
         """Does nothing."""
         return []
 
     def limit(self, settings: list[Setting]) -> None:
         """Does nothing."""
 
-    def update(self, resources: dict[str, Any]) -> None:
+    def update(self, resources: Resources) -> None:
         """Cannot be: there is nothing to limit."""
         raise CgroupError("update resources: the container was created with the cgroup manager disabled")
 

@@ -11,7 +11,7 @@ from pyoci.errors import CgroupError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from pyoci.config.documents import DeviceRule
 
     Key = tuple[str, int, int]
 
@@ -58,7 +58,7 @@ DEFAULTS = (
 )
 
 
-def rules(devices: list[dict[str, Any]]) -> list[Rule]:
+def rules(devices: list[DeviceRule]) -> list[Rule]:
     """The rules of a config.json, from the last one on that is about everything, and the DEFAULTS.
 
     Raises CgroupError that names the rule.
@@ -165,7 +165,7 @@ def _text(key: Key, access: int) -> str:
     return f"{kind} {'*' if major == ANY else major}:{'*' if minor == ANY else minor} {_LETTERS[access]}"
 
 
-def _rule(device: dict[str, Any], pointer: str) -> Rule:
+def _rule(device: DeviceRule, pointer: str) -> Rule:
     kind = device.get("type") or "a"
     if kind not in ("a", "b", "c"):
         raise CgroupError(f"{pointer}/type: {kind} is not one of a, b, c")
@@ -175,8 +175,7 @@ def _rule(device: dict[str, Any], pointer: str) -> Rule:
             raise CgroupError(f"{pointer}/access: {letter} is not one of r, w, m")
         access |= _BITS[letter]
     numbers = []
-    for name in ("major", "minor"):
-        number = device.get(name, ANY)
+    for name, number in (("major", device.get("major", ANY)), ("minor", device.get("minor", ANY))):
         # The v1 controller takes 2^32 - 1 for "all".
         if not ANY <= number < 2**32 - 1:
             raise CgroupError(f"{pointer}/{name}: {number} is not a device number")

@@ -12,15 +12,17 @@ from pyoci.errors import CgroupError, UnsupportedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
     from pyoci.cgroup.files import Setting
+    from pyoci.config.documents import Cpu, Memory, Resources
 
 _AT = "/linux/resources"
 _NOT_YET = ("blockIO", "hugepageLimits", "network", "rdma")
 
 
-def settings_v1(resources: dict[str, Any]) -> list[Setting]:
+def settings_v1(resources: Resources) -> list[Setting]:
     """The v1 control files to write, in order. Raises CgroupError and UnsupportedError."""
     refuse_unsupported(resources)
     if resources.get("unified"):
@@ -28,7 +30,7 @@ def settings_v1(resources: dict[str, Any]) -> list[Setting]:
     return [*_memory_v1(resources.get("memory") or {}), *_cpu_v1(resources.get("cpu") or {}), *_pids(resources)]
 
 
-def settings_v2(resources: dict[str, Any], quota: str = "max") -> list[Setting]:
+def settings_v2(resources: Resources, quota: str = "max") -> list[Setting]:
     """The v2 control files to write, in order, the ``unified`` ones last.
 
     quota: the first word of cpu.max now, kept when only a period is given. Raises CgroupError and UnsupportedError.
@@ -42,7 +44,7 @@ def settings_v2(resources: dict[str, Any], quota: str = "max") -> list[Setting]:
     ]
 
 
-def refuse_unsupported(resources: dict[str, Any]) -> None:
+def refuse_unsupported(resources: Mapping[str, Any]) -> None:
     """Raises UnsupportedError for a resource that would otherwise be skipped in silence."""
     for name in _NOT_YET:
         if _asks(resources.get(name)):
@@ -66,7 +68,7 @@ def weight(shares: int) -> int:
     return ceil(10**exponent)
 
 
-def swap_max(memory: dict[str, Any]) -> str:
+def swap_max(memory: Memory) -> str:
     """memory.swap.max for a limit and a memory-plus-swap limit; "" to leave it alone. Raises CgroupError."""
     limit, both = memory.get("limit") or 0, memory.get("swap") or 0
     if both == 0:
@@ -82,7 +84,7 @@ def swap_max(memory: dict[str, Any]) -> str:
     return str(both - limit)
 
 
-def _memory_v1(memory: dict[str, Any]) -> list[Setting]:
+def _memory_v1(memory: Memory) -> list[Setting]:
     found: list[Setting] = []
 
     def put(file: str, value: object, name: str) -> None:
@@ -106,7 +108,7 @@ def _memory_v1(memory: dict[str, Any]) -> list[Setting]:
     return found
 
 
-def _memory_v2(memory: dict[str, Any]) -> list[Setting]:
+def _memory_v2(memory: Memory) -> list[Setting]:
     found: list[Setting] = []
     if memory.get("disableOOMKiller"):
         raise CgroupError(f"{_AT}/memory/disableOOMKiller: cgroup v2 cannot switch the OOM killer off")
@@ -115,13 +117,14 @@ def _memory_v2(memory: dict[str, Any]) -> list[Setting]:
     swap = swap_max(memory)
     if swap:
         found.append(("memory", "memory.swap.max", swap, f"{_AT}/memory/swap"))
-    for name, file in (("limit", "memory.max"), ("reservation", "memory.low")):
-        if memory.get(name):
-            found.append(("memory", file, _bytes(memory[name]), f"{_AT}/memory/{name}"))
+    if memory.get("limit"):
+        found.append(("memory", "memory.max", _bytes(memory["limit"]), f"{_AT}/memory/limit"))
+    if memory.get("reservation"):
+        found.append(("memory", "memory.low", _bytes(memory["reservation"]), f"{_AT}/memory/reservation"))
     return found
 
 
-def _cpu_v1(cpu: dict[str, Any]) -> list[Setting]:
+def _cpu_v1(cpu: Mapping[str, Any]) -> list[Setting]:
     rows = (
         ("cpu", "cpu.idle", "idle", cpu.get("idle") == 0),
         # An idle group has no shares: the kernel answers EINVAL (sched_group_set_shares).
@@ -138,7 +141,7 @@ def _cpu_v1(cpu: dict[str, Any]) -> list[Setting]:
     return [(group, file, str(cpu[name]), f"{_AT}/cpu/{name}") for group, file, name, wanted in rows if wanted]
 
 
-def _cpu_v2(cpu: dict[str, Any], quota: str) -> list[Setting]:
+def _cpu_v2(cpu: Cpu, quota: str) -> list[Setting]:
     for name in ("realtimeRuntime", "realtimePeriod"):
         if cpu.get(name):
             raise CgroupError(f"{_AT}/cpu/{name}: cgroup v2 has no realtime limits")
@@ -168,7 +171,7 @@ def _cpu_v2(cpu: dict[str, Any], quota: str) -> list[Setting]:
     return found
 
 
-def _pids(resources: dict[str, Any]) -> list[Setting]:
+def _pids(resources: Resources) -> list[Setting]:
     limit = (resources.get("pids") or {}).get("limit")
     if limit is None:
         return []
@@ -178,7 +181,7 @@ def _pids(resources: dict[str, Any]) -> list[Setting]:
     return [("pids", "pids.max", value, f"{_AT}/pids/limit")]
 
 
-def _unified(unified: dict[str, Any]) -> list[Setting]:
+def _unified(unified: dict[str, str]) -> list[Setting]:
     found: list[Setting] = []
     for key, value in unified.items():
         if not key or "/" in key or ".." in key or not key.isprintable():

@@ -10,9 +10,8 @@ from pyoci.errors import CgroupError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from pyoci.cgroup.files import Setting
+    from pyoci.config.documents import Resources
 
 # Where the processes are listed: first the hierarchies that a container is least likely to be given write access to.
 _LISTED_IN = ("freezer", "devices", "pids", "memory", "name=systemd")
@@ -25,7 +24,7 @@ class V1(base.Cgroup):
 
     __slots__ = ()
 
-    def create(self, resources: dict[str, Any]) -> list[Setting]:
+    def create(self, resources: Resources) -> list[Setting]:
         """See Cgroup.create. The device rules are not written in one step: in between, some would be refused that are
         allowed before and after. So nobody may be in the group by then.
         """
@@ -50,7 +49,7 @@ class V1(base.Cgroup):
         """See Cgroup.limit."""
         self._write(settings)
 
-    def update(self, resources: dict[str, Any]) -> None:
+    def update(self, resources: Resources) -> None:
         """See Cgroup.update."""
         settings = self._settings(resources)
         steps = self._device_steps(resources, fresh=False)
@@ -161,7 +160,7 @@ class V1(base.Cgroup):
         if files.processes(directory):
             raise CgroupError(f"container's cgroup {directory} is not empty; use another cgroupsPath")
 
-    def _settings(self, wanted: dict[str, Any]) -> list[Setting]:
+    def _settings(self, wanted: Resources) -> list[Setting]:
         settings = resources.settings_v1(wanted)
         for group, _, _, pointer in settings:
             if group not in self.paths:
@@ -194,7 +193,7 @@ class V1(base.Cgroup):
             else:
                 _fill(leaf, mountpoint, file)
 
-    def _device_steps(self, wanted: dict[str, Any], fresh: bool) -> list[tuple[str, str]]:
+    def _device_steps(self, wanted: Resources, fresh: bool) -> list[tuple[str, str]]:
         listed = wanted.get("devices")
         if not listed:
             return []

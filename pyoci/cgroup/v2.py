@@ -13,9 +13,8 @@ from pyoci.errors import CgroupError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from pyoci.cgroup.files import Setting
+    from pyoci.config.documents import Memory, Resources
 
 # Without a limit these still count, and engines read the counts from the container's group.
 _FOR_STATISTICS = ("cpu", "io", "memory", "pids")
@@ -30,7 +29,7 @@ class V2(base.Cgroup):
         super().__init__(path, {UNIFIED: directory})
         self.directory = directory
 
-    def create(self, resources: dict[str, Any]) -> list[Setting]:
+    def create(self, resources: Resources) -> list[Setting]:
         """See Cgroup.create. The group's own files (``cgroup.*``) cannot wait: some of them say who may enter."""
         settings = self._settings(resources)
         filter_code = _filter(resources)
@@ -51,7 +50,7 @@ class V2(base.Cgroup):
         """See Cgroup.limit."""
         self._write(settings)
 
-    def update(self, resources: dict[str, Any]) -> None:
+    def update(self, resources: Resources) -> None:
         """See Cgroup.update."""
         self._check_before_update(resources.get("memory") or {})
         settings = self._settings(resources)
@@ -133,7 +132,7 @@ class V2(base.Cgroup):
             if not deadline.pause():
                 raise base.busy(self.directory)
 
-    def _settings(self, wanted: dict[str, Any]) -> list[Setting]:
+    def _settings(self, wanted: Resources) -> list[Setting]:
         quota = "max"
         cpu = wanted.get("cpu") or {}
         if cpu.get("period") and not cpu.get("quota"):
@@ -204,7 +203,7 @@ class V2(base.Cgroup):
         for part in groups.values():
             files.apply(self.directory, part)
 
-    def _check_before_update(self, memory: dict[str, Any]) -> None:
+    def _check_before_update(self, memory: Memory) -> None:
         """v2 would answer a limit below the usage with the OOM killer, v1 with EBUSY; checkBeforeUpdate wants that."""
         limit = memory.get("limit") or -1
         if not memory.get("checkBeforeUpdate") or limit < 0:
@@ -216,7 +215,7 @@ class V2(base.Cgroup):
         if usage > limit:
             raise CgroupError(f"/linux/resources/memory/limit: {limit} is less than the {usage} in use")
 
-    def _write_devices(self, wanted: dict[str, Any], code: bytes, fresh: bool) -> None:
+    def _write_devices(self, wanted: Resources, code: bytes, fresh: bool) -> None:
         if not wanted.get("devices") or (fresh and not code):
             return
         from pyoci.cgroup import device_filter
@@ -263,7 +262,7 @@ class V2(base.Cgroup):
             os.close(events)
 
 
-def _filter(wanted: dict[str, Any]) -> bytes:
+def _filter(wanted: Resources) -> bytes:
     """The device program for the resources; empty where all devices are allowed, or none are spoken of."""
     if not wanted.get("devices"):
         return b""

@@ -9,10 +9,9 @@ from pyoci.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from pyoci.cli.flags import Parsed, Table
     from pyoci.cli.settings import Settings
+    from pyoci.config.documents import Capabilities, Process, User
     from pyoci.container.execute import ExecOptions
     from pyoci.container.state import State
 
@@ -69,22 +68,23 @@ def run(settings: Settings, parsed: Parsed) -> int:
     return _execute(parsed, state, process)
 
 
-def change(process: dict[str, Any], parsed: Parsed) -> None:
+def change(process: Process, parsed: Parsed) -> None:
     """Applies the flags to a process document, in place. Raises UsageError for an id that is none."""
     if parsed.given("tty"):
         process["terminal"] = parsed.flag("tty")
     if parsed.given("no-new-privs"):
         process["noNewPrivileges"] = parsed.flag("no-new-privs")
-    for flag, key in (("cwd", "cwd"), ("apparmor", "apparmorProfile"), ("process-label", "selinuxLabel")):
-        if parsed.text(flag):
-            process[key] = parsed.text(flag)
+    process["cwd"] = parsed.text("cwd") or process["cwd"]
+    if parsed.text("apparmor"):
+        process["apparmorProfile"] = parsed.text("apparmor")
+    if parsed.text("process-label"):
+        process["selinuxLabel"] = parsed.text("process-label")
     if parsed.given("env"):
         process["env"] = _with_variables(process.get("env", []), parsed.all("env"))
-    user = dict(process.get("user", {}))
+    user: User = {**process["user"]}
     if parsed.given("user"):
         uid, colon, gid = parsed.text("user").partition(":")
         user["uid"] = _number(uid, "user")
-        user.pop("username", None)
         if colon:
             user["gid"] = _number(gid, "user")
     if parsed.given("additional-gids"):
@@ -92,7 +92,7 @@ def change(process: dict[str, Any], parsed: Parsed) -> None:
         user["additionalGids"] = [*user.get("additionalGids", []), *added]
     process["user"] = user
     if parsed.given("cap"):
-        process["capabilities"] = _with_capabilities(process.get("capabilities", {}), parsed.all("cap"))
+        process["capabilities"] = _with_capabilities(process.get("capabilities") or {}, parsed.all("cap"))
 
 
 def _with_variables(old: list[str], added: list[str]) -> list[str]:
@@ -104,21 +104,25 @@ def _with_variables(old: list[str], added: list[str]) -> list[str]:
     return [line for line in old if line.partition("=")[0] not in new] + list(new.values())
 
 
-def _with_capabilities(sets: dict[str, list[str]], added: list[str]) -> dict[str, list[str]]:
+def _with_capabilities(sets: Capabilities, added: list[str]) -> Capabilities:
     """The sets with more in bounding, effective and permitted.
 
     The inheritable set stays as configured: a program with file capabilities would gain what is in it
     (CVE-2022-24769). The ambient set can only hold what is inheritable (capabilities(7)), so it grows by that alone.
     """
     names = ["CAP_" + name.upper().removeprefix("CAP_") for name in added]
-    result = {key: [*value] for key, value in sets.items()}
-    inheritable = result.get("inheritable", [])
-    for key in ("bounding", "effective", "permitted", "ambient"):
-        old = result.get(key, [])
-        more = [name for name in names if name not in old and (key != "ambient" or name in inheritable)]
-        if old or more:
-            result[key] = [*old, *more]
-    return result
+    inheritable = sets.get("inheritable", [])
+    return {
+        **sets,
+        "bounding": _union(sets.get("bounding", []), names),
+        "effective": _union(sets.get("effective", []), names),
+        "permitted": _union(sets.get("permitted", []), names),
+        "ambient": _union(sets.get("ambient", []), [name for name in names if name in inheritable]),
+    }
+
+
+def _union(old: list[str], more: list[str]) -> list[str]:
+    return [*old, *[name for name in more if name not in old]]
 
 
 def _number(text: str, flag: str) -> int:
@@ -146,7 +150,7 @@ def _cgroups(values: list[str]) -> dict[str, str]:
     return paths
 
 
-def _execute(parsed: Parsed, state: State, process: dict[str, Any]) -> int:
+def _execute(parsed: Parsed, state: State, process: Process) -> int:
     """Starts the process; in the foreground waits for it."""
     from pyoci.container.execute import execute
 

@@ -13,25 +13,27 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from pyoci.config.documents import Config, Process
+
 LONGEST = 16 << 20  # bytes; a document of an engine has some tens of thousands
 
 
-def config(bundle: str, file: str = "config.json") -> dict[str, Any]:
+def config(bundle: str, file: str = "config.json") -> Config:
     """The configuration in a bundle, checked, without nulls, and with a user (uid and gid 0) if it has a process.
 
     file: absolute, or relative to the bundle. Raises SpecError that names the file, the property, its value and
     what is allowed; UnsupportedError for what is not built yet; PyociError if the file cannot be read.
     """
-    document: dict[str, Any] = _document(os.path.join(bundle, file), file)
+    document: Config = _document(os.path.join(bundle, file), file)
     check.config(document, file)
     if "process" in document:
         _complete(document["process"])
     return document
 
 
-def process(path: str) -> dict[str, Any]:
+def process(path: str) -> Process:
     """The process in a file, as ``exec --process`` gets it, checked and completed like that of ``config``."""
-    document: dict[str, Any] = _document(path, path)
+    document: Process = _document(path, path)
     check.process(document, path)
     _complete(document)
     return document
@@ -104,7 +106,7 @@ def without_nulls(document: Any) -> Any:
     return document
 
 
-def _complete(process: dict[str, Any]) -> None:
+def _complete(process: Process) -> None:
     """Puts what is absent and means 0 into a process: Go's decoders do the same, and callers then need no case."""
     user = process.setdefault("user", {"uid": 0})
     user.setdefault("gid", 0)

@@ -18,11 +18,12 @@ from pyoci.plan.order import create_plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
     from pyoci.cgroup import Cgroup
     from pyoci.cgroup.files import Setting
+    from pyoci.config.documents import Config
     from pyoci.plan.order import LaunchPlan
 
 LATER_HOOKS = ("startContainer", "poststart", "poststop")  # what later verbs must know of
@@ -95,7 +96,7 @@ def create_started(
     container_id: str,
     bundle: str,
     options: CreateOptions,
-    config: dict[str, Any],
+    config: Config,
     starting: Callable[[], None],
 ) -> tuple[State, int]:
     """``create`` and ``start`` in one, but for the poststart hooks: init need not wait for another process.
@@ -111,7 +112,7 @@ def _make(
     container_id: str,
     bundle: str,
     options: CreateOptions,
-    config: dict[str, Any],
+    config: Config,
     starting: Callable[[], None] | None,
 ) -> tuple[State, int]:
     root.container(container_id)
@@ -133,7 +134,7 @@ def _make(
     return state, pidfd
 
 
-def _check(config: dict[str, Any], bundle: str, options: CreateOptions) -> str:
+def _check(config: Config, bundle: str, options: CreateOptions) -> str:
     """What the document alone cannot tell; gives the absolute path of the root file system. Raises SpecError."""
     process = config.get("process")
     if process is None:
@@ -149,13 +150,13 @@ def _check(config: dict[str, Any], bundle: str, options: CreateOptions) -> str:
     return rootfs
 
 
-def root_path(config: dict[str, Any], bundle: str) -> str:
+def root_path(config: Config, bundle: str) -> str:
     """The root file system's absolute path, without symlinks."""
     return os.path.realpath(os.path.join(bundle, config["root"]["path"]))
 
 
 def gather(
-    config: dict[str, Any],
+    config: Config,
     bundle: str,
     container_id: str,
     options: CreateOptions,
@@ -189,14 +190,14 @@ def _first_state(
     container_id: str,
     bundle: str,
     rootfs: str,
-    config: dict[str, Any],
+    config: Config,
     group: Cgroup,
     facts: Facts,
     plan: LaunchPlan,
 ) -> State:
     """The state before there is anything to remember but the cgroup. Not saved yet: what a crash leaves is found by
     what remember_init() wrote."""
-    given = config.get("hooks") or {}
+    given: Mapping[str, Any] = config.get("hooks") or {}
     state = State(
         directory,
         {
@@ -234,7 +235,7 @@ def _store(path: str, data: bytes) -> None:
 
 def _create(
     state: State,
-    config: dict[str, Any],
+    config: Config,
     group: Cgroup,
     plan: LaunchPlan,
     options: CreateOptions,
@@ -293,7 +294,7 @@ def _start(state: State, running: launch.Launch, starting: Callable[[], None]) -
     running.expect(lib.SYNC_NONE)  # the end of the socket: execve closed it
 
 
-def _ahead(config: dict[str, Any], plan: LaunchPlan) -> list[int]:
+def _ahead(config: Config, plan: LaunchPlan) -> list[int]:
     """The answers that init finds when it asks, because nothing of ours has to come before what they allow.
 
     Its first step has to wait where maps are to be written, or where init goes on in a child, which has to inherit
@@ -362,14 +363,14 @@ def _know_init(state: State, running: launch.Launch) -> None:
     state.write()
 
 
-def _runtime_hooks(state: State, config: dict[str, Any]) -> None:
-    given = config.get("hooks") or {}
+def _runtime_hooks(state: State, config: Config) -> None:
+    given: Mapping[str, Any] = config.get("hooks") or {}
     for kind in ("prestart", "createRuntime"):
         if given.get(kind):
             hooks.run(kind, given[kind], state.text("creating"), f"/hooks/{kind}")
 
 
-def _for_hooks(state: State, config: dict[str, Any], kind: str) -> bytes:
+def _for_hooks(state: State, config: Config, kind: str) -> bytes:
     """The state for hooks that init runs; nothing if there are none."""
     return state.text("creating").encode() if (config.get("hooks") or {}).get(kind) else b""
 

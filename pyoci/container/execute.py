@@ -15,9 +15,9 @@ from pyoci.plan.order import exec_plan
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import Any
 
     from pyoci.cgroup import Cgroup
+    from pyoci.config.documents import Process
     from pyoci.container.state import State
 
 
@@ -69,7 +69,7 @@ class ExecOptions:
         self.starting = starting
 
 
-def execute(state: State, process: dict[str, Any], options: ExecOptions) -> Child:
+def execute(state: State, process: Process, options: ExecOptions) -> Child:
     """Runs ``process`` in the container of ``state``, and returns when its execve has succeeded.
 
     The child is this process's own to wait for. Raises NotRunning, LaunchError, SpecError.
@@ -116,7 +116,7 @@ def _open_running(state: State, options: ExecOptions) -> int:
     return pidfd
 
 
-def _facts(state: State, process: dict[str, Any], options: ExecOptions) -> Facts:
+def _facts(state: State, process: Process, options: ExecOptions) -> Facts:
     facts = Facts(state.bundle)
     facts.preserve_fds = options.preserve_fds
     facts.extra_env = options.extra_env
@@ -130,7 +130,7 @@ def _facts(state: State, process: dict[str, Any], options: ExecOptions) -> Facts
     return facts
 
 
-def _console(process: dict[str, Any], options: ExecOptions) -> int:
+def _console(process: Process, options: ExecOptions) -> int:
     if not process.get("terminal"):
         if options.console_socket:
             raise SpecError(

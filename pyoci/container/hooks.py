@@ -21,7 +21,7 @@ from pyoci.kernel.signals import SIGKILL, SIGPIPE, SIGXFSZ
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from pyoci.config.documents import Hook
 
 KILL_WAIT = 5.0  # seconds for a killed hook to be gone: only one stuck in the kernel needs longer
 _KEPT = 8192  # bytes of output, the last ones
@@ -33,7 +33,7 @@ _SHOWN = 200  # characters of its last line
 _REASONS = {errno.ENOENT: "no such program on the host", errno.EACCES: "not executable"}
 
 
-def run(kind: str, hooks: list[dict[str, Any]], state: str, pointer: str, cwd: str | None = None) -> None:
+def run(kind: str, hooks: list[Hook], state: str, pointer: str, cwd: str | None = None) -> None:
     """Runs hooks one after the other; the first that fails ends the list.
 
     kind: ``createRuntime`` and so on, for messages; hooks: as config.json has them; state: the JSON text for their
@@ -44,9 +44,7 @@ def run(kind: str, hooks: list[dict[str, Any]], state: str, pointer: str, cwd: s
         _run_one(f"hook {kind} {hook['path']}", hook, state, f"{pointer}/{index}", cwd)
 
 
-def run_all(
-    kind: str, hooks: list[dict[str, Any]], state: str, pointer: str, cwd: str | None = None
-) -> list[HookError]:
+def run_all(kind: str, hooks: list[Hook], state: str, pointer: str, cwd: str | None = None) -> list[HookError]:
     """Runs every hook, whatever becomes of the ones before it, as the specification wants for poststop.
 
     Takes what :func:`run` takes; gives the failures, for warnings.
@@ -60,7 +58,7 @@ def run_all(
     return failures
 
 
-def _run_one(name: str, hook: dict[str, Any], state: str, pointer: str, cwd: str | None) -> None:
+def _run_one(name: str, hook: Hook, state: str, pointer: str, cwd: str | None) -> None:
     started = time.monotonic()
     output, hook_end = os.pipe2(os.O_CLOEXEC)
     try:
@@ -79,7 +77,7 @@ def _run_one(name: str, hook: dict[str, Any], state: str, pointer: str, cwd: str
         raise HookError(f"{name}: {failure} after {spent} ms{_last_line(kept)} ({pointer})")
 
 
-def _spawn(hook: dict[str, Any], state: str, output: int, cwd: str | None) -> int:
+def _spawn(hook: Hook, state: str, output: int, cwd: str | None) -> int:
     """Starts a hook in a session of its own; gives its PID. Raises OSError."""
     path = hook["path"]
     expect_children()

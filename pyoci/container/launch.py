@@ -15,9 +15,9 @@ from pyoci.plan import encode, ops
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any
 
     from pyoci.cgroup import Cgroup
+    from pyoci.config.documents import Linux
     from pyoci.plan.order import LaunchPlan
 
 ENOENT, EACCES, EISDIR, ENOTDIR = 2, 13, 21, 20
@@ -165,10 +165,9 @@ def _inherited(number: int) -> int:
         return -1
 
 
-def write_maps(pid: int, linux: dict[str, Any]) -> None:
+def write_maps(pid: int, linux: Linux) -> None:
     """The user and group maps of a new user namespace (user_namespaces(7)). Raises SpecError."""
-    for kind in ("gid", "uid"):
-        entries = linux.get(f"{kind}Mappings") or ()
+    for kind, entries in (("gid", linux.get("gidMappings", ())), ("uid", linux.get("uidMappings", ()))):
         text = "".join(f"{entry['containerID']} {entry['hostID']} {entry['size']}\n" for entry in entries)
         try:
             _write(f"/proc/{pid}/{kind}_map", text)

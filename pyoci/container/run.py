@@ -28,7 +28,7 @@ def run(
     console = None
     if not detach:
         interrupt_by_signals()
-        if not options.console_socket and (config.get("process") or {}).get("terminal"):
+        if not options.console_socket and config["process"].get("terminal"):
             console = Console()
             options.console_fd = console.remote
 

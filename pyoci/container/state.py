@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pyoci.cgroup import Cgroup
+    from pyoci.config.documents import Hook, Process
     from pyoci.container.paths import Root
 
 FORMAT = 1
@@ -68,8 +69,8 @@ class State:
     cgroup: dict[str, Any]
     namespaces: list[str]
     shares_pid: int
-    process: dict[str, Any]
-    hooks: dict[str, list[dict[str, Any]]]
+    process: Process
+    hooks: dict[str, list[Hook]]
     seccomp: int
     keyring: str
 

@@ -10,8 +10,7 @@ from pyoci.plan import ops
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
+    from pyoci.config.documents import Config, Device
     from pyoci.plan.mounts import Mounts
 
 S_IFCHR, S_IFBLK, S_IFIFO = 0o020000, 0o060000, 0o010000
@@ -25,7 +24,7 @@ LINKS = (
 )
 
 
-def operations(config: dict[str, Any], mounts: Mounts, by_bind: bool) -> list[ops.Op]:
+def operations(config: Config, mounts: Mounts, by_bind: bool) -> list[ops.Op]:
     """The nodes and links; ``by_bind``: nodes cannot be made (a user namespace), so the host's are bound.
 
     Where /dev is a bind of some directory it is left as it is: what stands there is the caller's.
@@ -46,7 +45,7 @@ def operations(config: dict[str, Any], mounts: Mounts, by_bind: bool) -> list[op
     return links
 
 
-def _dev_is_bound(config: dict[str, Any]) -> bool:
+def _dev_is_bound(config: Config) -> bool:
     for mount in config.get("mounts") or ():
         if mount["destination"].rstrip("/") == "/dev":
             options = mount.get("options") or ()
@@ -58,7 +57,7 @@ def _default(name: str, major: int, minor: int) -> ops.MkNod:
     return ops.MkNod(f"/dev/{name}", S_IFCHR | 0o666, os.makedev(major, minor))
 
 
-def _asked(device: dict[str, Any], where: str) -> ops.MkNod:
+def _asked(device: Device, where: str) -> ops.MkNod:
     kind = device["type"]
     if kind not in KINDS:
         raise SpecError(f"{where}/type", "not a type of device", kind, "c, b, u or p")

@@ -13,8 +13,8 @@ from pyoci.plan import ops
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any
 
+    from pyoci.config import documents
     from pyoci.plan.facts import Facts
 
 
@@ -91,7 +91,7 @@ class Mounts:
         self._apart = sources_first
         self._slot = 0
 
-    def add(self, mount: dict[str, Any], where: str) -> None:
+    def add(self, mount: documents.Mount, where: str) -> None:
         """The operations of one entry of ``mounts``. Raises SpecError."""
         target = _target(mount["destination"])
         fs_type = mount.get("type") or ""
@@ -118,7 +118,7 @@ class Mounts:
         self.steps.append(ops.Bind(target, (self._slot, flags, *num), where))
         self._slot += 1
 
-    def _bind(self, mount: dict[str, Any], target: str, options: Options, where: str) -> None:
+    def _bind(self, mount: documents.Mount, target: str, options: Options, where: str) -> None:
         source = mount.get("source")
         if not source:
             raise SpecError(f"{where}/source", f"bind mount {target} has no source")
@@ -136,7 +136,7 @@ class Mounts:
             num = (0, lib.PLAN_MOUNT_RECURSIVE_ATTR, *options.recursive_attr, 0)
             self.steps.append(ops.SetAttr(target, num, where))
 
-    def _file_system(self, mount: dict[str, Any], target: str, fs_type: str, options: Options, where: str) -> None:
+    def _file_system(self, mount: documents.Mount, target: str, fs_type: str, options: Options, where: str) -> None:
         flags = options.flags()
         data = list(options.data)
         if fs_type in ("proc", "sysfs"):

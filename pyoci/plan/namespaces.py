@@ -9,7 +9,7 @@ from pyoci.plan import ops
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from pyoci.config.documents import ClockOffset, Config
 
 
 class Namespaces:
@@ -21,7 +21,7 @@ class Namespaces:
 
     __slots__ = ("clone_flags", "join", "new", "offsets", "types")
 
-    def __init__(self, config: dict[str, Any]) -> None:
+    def __init__(self, config: Config) -> None:
         linux = config.get("linux") or {}
         self.new = 0
         self.types: list[str] = []
@@ -72,7 +72,7 @@ class Namespaces:
         return [ops.Clone(late_pid), ops.SetSid()] if late_pid or self.joins(NEWPID) else []
 
 
-def _offsets(offsets: dict[str, Any]) -> str:
+def _offsets(offsets: dict[str, ClockOffset]) -> str:
     """The text for /proc/PID/timens_offsets (time_namespaces(7))."""
     lines = [f"{clock} {value.get('secs') or 0} {value.get('nanosecs') or 0}\n" for clock, value in offsets.items()]
     return "".join(lines)

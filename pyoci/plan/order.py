@@ -15,8 +15,10 @@ from pyoci.plan.namespaces import Namespaces
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
+    from pyoci.config.documents import Config, Hook, Process
     from pyoci.plan.facts import Facts
 
 
@@ -31,7 +33,7 @@ class LaunchPlan:
         self.layout = layout
 
 
-def create_plan(config: dict[str, Any], facts: Facts) -> LaunchPlan:
+def create_plan(config: Config, facts: Facts) -> LaunchPlan:
     """The plan of ``create``. Raises SpecError."""
     namespaces = Namespaces(config)
     layout = Layout(facts.preserve_fds)
@@ -80,7 +82,7 @@ def create_plan(config: dict[str, Any], facts: Facts) -> LaunchPlan:
     return LaunchPlan(steps, namespaces, layout)
 
 
-def exec_plan(body: dict[str, Any], types: list[str], facts: Facts) -> LaunchPlan:
+def exec_plan(body: Process, types: list[str], facts: Facts) -> LaunchPlan:
     """The plan of ``exec``: ``body`` is the process, ``types`` the container's own namespaces, which are entered
     through the pidfd of its init in one setns (setns(2)).
 
@@ -107,7 +109,7 @@ def exec_plan(body: dict[str, Any], types: list[str], facts: Facts) -> LaunchPla
     return LaunchPlan(steps, None, layout)
 
 
-def _hidden_until_pivoted(config: dict[str, Any], namespaces: Namespaces) -> bool:
+def _hidden_until_pivoted(config: Config, namespaces: Namespaces) -> bool:
     """Whether init becomes a member of a joined PID namespace only when its root is the container's: whoever watches
     from inside, with CAP_SYS_PTRACE, then never finds the host behind /proc/PID/root (as in CVE-2016-9962).
 
@@ -130,7 +132,7 @@ def _split_at_proc(steps: list[ops.Op]) -> tuple[list[ops.Op], list[ops.Op]]:
     return before, on_proc
 
 
-def _root(config: dict[str, Any], facts: Facts) -> list[ops.Op]:
+def _root(config: Config, facts: Facts) -> list[ops.Op]:
     """Nothing that is mounted from here on may reach the host, unless the config asks for it."""
     propagation, _ = _propagation(config)
     steps: list[ops.Op] = []
@@ -141,13 +143,13 @@ def _root(config: dict[str, Any], facts: Facts) -> list[ops.Op]:
     return steps
 
 
-def _propagation(config: dict[str, Any]) -> tuple[int, bool]:
+def _propagation(config: Config) -> tuple[int, bool]:
     """rootfsPropagation as MS_* and whether it is recursive."""
     wish = (config.get("linux") or {}).get("rootfsPropagation") or "rslave"
     return PROPAGATION[wish.removeprefix("r")], wish.startswith("r")
 
 
-def _names(config: dict[str, Any]) -> list[ops.Op]:
+def _names(config: Config) -> list[ops.Op]:
     steps: list[ops.Op] = []
     if config.get("hostname"):
         steps.append(ops.HostName("/hostname", data=config["hostname"]))
@@ -156,7 +158,7 @@ def _names(config: dict[str, Any]) -> list[ops.Op]:
     return steps
 
 
-def _sysctl(config: dict[str, Any]) -> list[ops.Op]:
+def _sysctl(config: Config) -> list[ops.Op]:
     settings = (config.get("linux") or {}).get("sysctl") or {}
     return [
         ops.ProcWrite(f"/linux/sysctl/{_escaped(key)}", "sys/" + parameter_path(key), value)
@@ -164,7 +166,7 @@ def _sysctl(config: dict[str, Any]) -> list[ops.Op]:
     ]
 
 
-def _closing(config: dict[str, Any], mounts: Mounts) -> list[ops.Op]:
+def _closing(config: Config, mounts: Mounts) -> list[ops.Op]:
     """What hides and locks; after it nothing is made in the root any more."""
     linux = config.get("linux") or {}
     steps = list(mounts.last)
@@ -177,8 +179,9 @@ def _closing(config: dict[str, Any], mounts: Mounts) -> list[ops.Op]:
     return steps
 
 
-def _hooks(config: dict[str, Any], kind: str) -> list[ops.Op]:
-    hooks = (config.get("hooks") or {}).get(kind) or ()
+def _hooks(config: Config, kind: str) -> list[ops.Op]:
+    given: Mapping[str, Any] = config.get("hooks") or {}
+    hooks: Sequence[Hook] = given.get(kind) or ()
     return [
         ops.Hook(
             hook["path"],

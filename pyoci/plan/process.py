@@ -9,23 +9,23 @@ from pyoci.plan import ops
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
+    from pyoci.config.documents import Process
     from pyoci.plan.facts import Facts
 
 DEFAULT_UMASK = 0o022
 
 
-def terminal(process: dict[str, Any], facts: Facts, console: int, bind: bool) -> list[ops.Op]:
+def terminal(process: Process, facts: Facts, console: int, bind: bool) -> list[ops.Op]:
     """The console, or the ownership of what the caller gave as descriptors 0-2."""
     uid = process["user"].get("uid") or 0
     if not process.get("terminal"):
         return [ops.StdioOwner(uid)]
-    size = process.get("consoleSize") or {}
-    return [ops.Console(console, size.get("height") or 0, size.get("width") or 0, uid, bind)]
+    size = process.get("consoleSize")
+    rows, columns = (size["height"], size["width"]) if size else (0, 0)
+    return [ops.Console(console, rows, columns, uid, bind)]
 
 
-def limits(process: dict[str, Any]) -> list[ops.Op]:
+def limits(process: Process) -> list[ops.Op]:
     """Resource limits, scheduling and I/O priority."""
     steps: list[ops.Op] = []
     for index, limit in enumerate(process.get("rlimits") or ()):
@@ -47,7 +47,7 @@ def limits(process: dict[str, Any]) -> list[ops.Op]:
     return steps
 
 
-def identity(process: dict[str, Any], facts: Facts) -> list[ops.Op]:
+def identity(process: Process, facts: Facts) -> list[ops.Op]:
     """Environment, working directory, user and program, in the order that CVE-2024-21626 and user-owned
     directories ask for."""
     user = process["user"]
@@ -68,15 +68,15 @@ def identity(process: dict[str, Any], facts: Facts) -> list[ops.Op]:
     ]
 
 
-def privileges(process: dict[str, Any], facts: Facts) -> list[ops.Op]:
+def privileges(process: Process, facts: Facts) -> list[ops.Op]:
     """Capabilities, no_new_privs and seccomp, then execve.
 
     Under no_new_privs the filter is the last thing before execve, so a profile need allow nothing of ours. Without,
     loading it takes CAP_SYS_ADMIN, so it comes before the capabilities are dropped (seccomp(2)).
     """
     capabilities = process.get("capabilities") or {}
-    masks = [mask(capabilities.get(name) or ()) for name in ("effective", "permitted", "inheritable", "ambient")]
-    effective, permitted, inheritable, ambient = masks
+    effective, permitted = mask(capabilities.get("effective") or ()), mask(capabilities.get("permitted") or ())
+    inheritable, ambient = mask(capabilities.get("inheritable") or ()), mask(capabilities.get("ambient") or ())
     # The kernel holds ambient within permitted and inheritable (capabilities(7)); runc's own default config asks for
     # more, and gets as much.
     drop = ops.Caps(effective, permitted, inheritable, ambient & permitted & inheritable)

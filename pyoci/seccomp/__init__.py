@@ -11,7 +11,7 @@ from pyoci.errors import SeccompError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from pyoci.config.documents import Seccomp
 
 CACHE = "/run/pyoci-cache/seccomp"  # does not outlive the kernel it was made for
 
@@ -34,7 +34,7 @@ class Program:
         self.flags = flags
 
 
-def compile(seccomp: dict[str, Any], cache: str | None) -> Program:
+def compile(seccomp: Seccomp, cache: str | None) -> Program:
     """The program of ``linux.seccomp`` for this machine.
 
     cache: a directory such as CACHE, made if it is missing; None to go without. A cache that cannot be used or
@@ -57,7 +57,7 @@ def compile(seccomp: dict[str, Any], cache: str | None) -> Program:
     return Program(bpf, flags)
 
 
-def _flags(seccomp: dict[str, Any]) -> int:
+def _flags(seccomp: Seccomp) -> int:
     if "flags" not in seccomp:
         # As runc and crun: the costly mitigation of speculative store bypass is for those who ask for it.
         return _FLAGS["SECCOMP_FILTER_FLAG_SPEC_ALLOW"]

@@ -17,6 +17,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from pyoci.config.documents import Seccomp, Syscall, SyscallArg
+
     Context = Any  # cffi's scmp_filter_ctx
 
 _AT = "/linux/seccomp"
@@ -34,7 +36,7 @@ _BINARY_TREE = 2
 _BINARY_TREE_FROM = 32  # rules; libseccomp up to 2.5.4 makes a wrong tree of none, and a short list gains nothing
 
 
-def compile(seccomp: dict[str, Any]) -> bytes:
+def compile(seccomp: Seccomp) -> bytes:
     """The BPF program. Raises SeccompError and UnsupportedError, with the JSON pointer of the fault."""
     default = _action(seccomp["defaultAction"], seccomp.get("defaultErrnoRet"), f"{_AT}/defaultAction")
     context = lib.seccomp_init(default)
@@ -98,7 +100,7 @@ def _add_architectures(context: Context, names: list[str]) -> list[int]:
     return tokens
 
 
-def _add_rule(context: Context, rule: dict[str, Any], default: int, pointer: str) -> None:
+def _add_rule(context: Context, rule: Syscall, default: int, pointer: str) -> None:
     action = _action(rule["action"], rule.get("errnoRet"), f"{pointer}/action")
     if action == default:
         return  # says nothing new, and libseccomp takes that for an error
@@ -120,7 +122,7 @@ def _add_rule(context: Context, rule: dict[str, Any], default: int, pointer: str
                 _checked(result, f"{pointer}: {name}")
 
 
-def _condition(arg: dict[str, Any], pointer: str) -> dict[str, int]:
+def _condition(arg: SyscallArg, pointer: str) -> dict[str, int]:
     if arg["op"] not in _OPERATORS:
         raise SeccompError(f"{pointer}/op: {arg['op']} is not one of {', '.join(_OPERATORS)}")
     values = {"index": arg["index"], "value": arg["value"], "valueTwo": arg.get("valueTwo", 0)}
@@ -135,7 +137,7 @@ def _condition(arg: dict[str, Any], pointer: str) -> dict[str, int]:
     }
 
 
-def _enosys_stub(seccomp: dict[str, Any], default: int, tokens: list[int]) -> bytes:
+def _enosys_stub(seccomp: Seccomp, default: int, tokens: list[int]) -> bytes:
     """See enosys.py. A default that lets calls through, or says ENOSYS itself, has no need of it."""
     refusal = lib.pyoci_act_errno(errno.ENOSYS)
     if default == refusal or seccomp["defaultAction"] in ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG", "SCMP_ACT_TRACE"):

@@ -17,7 +17,7 @@ from pyoci import VERSION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from pyoci.config.documents import Seccomp
 
 try:
     from _blake2 import blake2b  # hashlib would load OpenSSL
@@ -31,11 +31,11 @@ _LARGEST = 4096 * _INSTRUCTION  # BPF_MAXINSNS
 _MOST_FILES = 256
 
 
-def name(seccomp: dict[str, Any]) -> str:
+def name(seccomp: Seccomp) -> str:
     """The file name for a profile, compiled by this version for this machine."""
     head = f"{VERSION}\n{os.uname().machine}\n".encode()
     # Format 0 depends on the values alone, and is written in a fifth of the time of JSON.
-    return blake2b(head + marshal.dumps(seccomp, 0), digest_size=_DIGEST).hexdigest() + ".bpf"
+    return blake2b(head + marshal.dumps(dict(seccomp), 0), digest_size=_DIGEST).hexdigest() + ".bpf"
 
 
 def load(directory: str, file: str) -> bytes | None:

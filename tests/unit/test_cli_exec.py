@@ -16,7 +16,7 @@ from pyoci.errors import UsageError
 def base() -> dict[str, Any]:
     return {
         "terminal": False,
-        "user": {"uid": 5, "gid": 6, "additionalGids": [7], "username": "five"},
+        "user": {"uid": 5, "gid": 6, "additionalGids": [7]},
         "args": ["sh"],
         "env": ["PATH=/bin", "TERM=xterm"],
         "cwd": "/",
@@ -63,7 +63,7 @@ def test_user() -> None:
     assert user == {"uid": 1000, "gid": 1001, "additionalGids": [7, 8, 9]}
     assert changed("-u0:0")["user"]["uid"] == 0
     assert changed("-u", "4294967294")["user"]["uid"] == 4294967294
-    assert changed("-g", "8")["user"] == {"uid": 5, "gid": 6, "additionalGids": [7, 8], "username": "five"}
+    assert changed("-g", "8")["user"] == {"uid": 5, "gid": 6, "additionalGids": [7, 8]}
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_a_group_that_is_refused() -> None:
 def test_capabilities_are_never_made_inheritable() -> None:
     sets = changed("--cap", "CAP_NET_RAW", "-c", "kill", "-c", "net_admin")["capabilities"]
     expected = ["CAP_KILL", "CAP_NET_RAW", "CAP_NET_ADMIN"]
-    assert sets == {"bounding": expected, "effective": expected, "permitted": expected}
+    assert sets == {"bounding": expected, "effective": expected, "permitted": expected, "ambient": []}
 
 
 def test_capabilities_become_ambient_only_where_they_are_inheritable() -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import functools
 import json
+import os
 import re
 import runpy
 import subprocess
@@ -241,8 +242,9 @@ TEXTS = (
 )
 
 
-def test_helpers_say_what_their_patterns_say() -> None:
+def test_helpers_say_what_their_patterns_say(monkeypatch: pytest.MonkeyPatch) -> None:
     """The functions that stand for patterns are written by hand; here each meets its regular expression."""
+    monkeypatch.setattr(sys, "path", [*sys.path])  # the program puts the source tree into it
     compiler = runpy.run_path(str(REPOSITORY / "schema/generate.py"))
     text = "".join(path.read_text(encoding="utf-8") for path in (REPOSITORY / "schema").glob("*.json"))
     for pattern, helper in compiler["PATTERNS"].items():
@@ -286,7 +288,7 @@ def test_compiler_refuses_a_keyword_it_does_not_know(tmp_path: Path) -> None:
     )
     (tmp_path / "pyoci").symlink_to(REPOSITORY / "pyoci")
     done = subprocess.run(
-        [sys.executable, str(tmp_path / "schema/generate.py"), str(tmp_path / "checks.py")],
+        [sys.executable, str(tmp_path / "schema/generate.py"), str(tmp_path / "output")],
         capture_output=True,
         text=True,
         timeout=60,
@@ -294,15 +296,69 @@ def test_compiler_refuses_a_keyword_it_does_not_know(tmp_path: Path) -> None:
     )
     assert done.returncode != 0
     assert "contains" in done.stderr
-    assert not (tmp_path / "checks.py").exists()
+    assert not (tmp_path / "output/checks.py").exists()
+
+
+MISSPELT = """
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyoci.config.documents import Config, Linux
+
+
+def kinds(linux: Linux) -> list[str]:
+    return [entry["type"] for entry in linux["{namespaces}"]]
+
+
+def terminal(config: Config) -> bool:
+    return config["process"]["{terminal}"]
+"""
+
+
+def mypy(source: Path, text: str) -> str:
+    """What mypy says of a module, with the options of make check."""
+    source.write_text(text, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--no-error-summary", "--cache-dir", str(source.parent / "cache"), str(source)],
+        cwd=REPOSITORY,
+        env={**os.environ, "MYPYPATH": str(REPOSITORY / "build/lib")},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.stderr == ""
+    return done.stdout
+
+
+def test_misspelt_property_fails_mypy(tmp_path: Path) -> None:
+    """The documents are TypedDicts, generated from the schemas."""
+    assert mypy(tmp_path / "right.py", MISSPELT.format(namespaces="namespaces", terminal="terminal")) == ""
+    told = mypy(tmp_path / "wrong.py", MISSPELT.format(namespaces="namespcaes", terminal="terminl"))
+    assert 'TypedDict "Linux" has no key "namespcaes"' in told
+    assert 'TypedDict "Process" has no key "terminl"' in told
+
+
+def test_types_have_every_property_of_the_schemas() -> None:
+    stub = (REPOSITORY / "build/lib/pyoci/config/documents.pyi").read_text(encoding="utf-8")
+    for kind in schemas.NAMES:
+        for path, node in _schema_nodes(schemas.load(kind), ()):
+            if "properties" in node:
+                title = node["title"]
+                body = re.search(rf"(?:class {title}\(.*\):|{title} = )\n?(.*\n)*?\n", stub + "\n")
+                assert body, (path, title)
+                for name in node["properties"]:
+                    assert re.search(rf'[ "]{name}"?: ', body[0]), (path, title, name)
 
 
 def test_unbuilt_tree_says_so(tmp_path: Path) -> None:
     program = "from pyoci.errors import PyociError\ntry:\n import pyoci.config.check\nexcept PyociError as e: print(e)"
     package = tmp_path / "pyoci"
-    (package / "config").mkdir(parents=True)
-    for path in [*(REPOSITORY / "pyoci").glob("*.py"), *(REPOSITORY / "pyoci/spec").glob("*.py")]:
-        (package / path.relative_to(REPOSITORY / "pyoci")).write_bytes(path.read_bytes())
+    for path in (REPOSITORY / "pyoci").rglob("*.py"):
+        copy = package / path.relative_to(REPOSITORY / "pyoci")
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(path.read_bytes())
     done = subprocess.run(
         [sys.executable, "-S", "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
     )
