@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from pyoci.cli import flags, options
 from pyoci.cli.flags import BOOL
+from pyoci.errors import UsageError
+from pyoci.kernel import signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,13 +23,20 @@ USAGE = "[flags] ID [SIGNAL]"
 def run(settings: Settings, parsed: Parsed) -> int:
     """Sends the signal."""
     from pyoci.container.kill import kill
-    from pyoci.kernel.signals import number
 
     container_id, *rest = flags.words(parsed, "kill", "ID", "SIGNAL", optional=1)
-    signum = number(rest[0] if rest else "TERM")
+    signum = _number(rest[0] if rest else "TERM")
     root = settings.root()
     if parsed.flag("regex"):
         options.each_match(root, container_id, lambda one: kill(root, one, signum, parsed.flag("all")))
     else:
         kill(root, container_id, signum, parsed.flag("all"))
     return 0
+
+
+def _number(name: str) -> int:
+    """The number of a signal. Raises UsageError."""
+    number = signals.number(name)
+    if number < 0:
+        raise UsageError(f"signal {name!r}: unknown (a name such as TERM, or a number from 1 to {signals.SIGRTMAX})")
+    return number

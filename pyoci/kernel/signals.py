@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from pyoci.errors import UsageError
-
 # signal(7): the numbers of x86 and ARM, which x86_64 and aarch64 share (Alpha, MIPS and PARISC differ).
 _NAMES = (
     "HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT STOP TSTP TTIN TTOU URG"
@@ -29,7 +27,7 @@ SIGRTMAX = 64
 def number(name: str) -> int:
     """The number of a signal: ``TERM``, ``SIGTERM``, ``sigterm``, ``15``, ``RTMIN+3``, ``RTMAX-1``.
 
-    0, which only asks whether the process is there, is taken too. Raises UsageError for anything else.
+    0, which only asks whether the process is there, is taken too. Returns -1 for anything else.
     """
     if name.isascii() and name.isdigit():
         value = int(name) if len(name) < 4 else -1
@@ -38,9 +36,7 @@ def number(name: str) -> int:
         value = NUMBERS.get(bare, -1)
         if value < 0 and bare.startswith("RTM"):
             value = _realtime(bare)
-    if not 0 <= value <= SIGRTMAX:
-        raise UsageError(f"signal {name!r}: unknown (a name such as TERM, or a number from 1 to {SIGRTMAX})")
-    return value
+    return value if value <= SIGRTMAX else -1
 
 
 def _realtime(bare: str) -> int:
