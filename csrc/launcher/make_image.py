@@ -2,8 +2,8 @@
 """Builds the launcher as an image (image.c): ``make_image.py OUTPUT LIBRARY WORK DEFINES``.
 
 LIBRARY is where the package was built, WORK where cffi's generated C lies and temporary files go, DEFINES the options
-that tell the C compiler where things are, in one word. Exits with 0 if the image was built and runs, with a message
-and 3 if this machine or this Python cannot have one, so that the caller takes another launcher.
+that tell the C compiler where things are, in one word. Exits with 0 if the image was built and passed its trial
+(trial.py); with a message and 3 if this machine or this Python cannot have one: the caller takes another launcher then.
 
 _cffi_backend is compiled from the source distribution of the very version of cffi that is installed, which pip
 fetches; PYOCI_CFFI_SOURCE names a directory that holds it unpacked instead.
@@ -20,6 +20,8 @@ import subprocess
 import sys
 import sysconfig
 import tarfile
+
+import trial
 
 # Tried, in each release, by the tests of the runtime: what image.c relies on differs between them.
 VERSIONS = ((3, 11),)
@@ -94,7 +96,8 @@ def compile_parts(work: str, defines: list[str]) -> list[str]:
     cffi = cffi_source(work)
     options = [f"-I{sysconfig.get_config_var('INCLUDEPY')}", "-std=gnu11", "-D_GNU_SOURCE", "-O2", "-fno-pie"]
     own = ["-Wall", "-Wextra", "-Werror", *defines]
-    launcher = [os.path.join(HERE, name) for name in ("image.c", "heap.c", "json.c", "termios.c")]
+    names = ("image.c", "heap.c", "json.c", "json_read.c", "json_write.c", "termios.c")
+    launcher = [os.path.join(HERE, name) for name in names]
     native = sorted(glob.glob(os.path.join(HERE, os.pardir, "native", "*.c")))
     headers = [f"-I{os.path.join(HERE, os.pardir)}", f"-I{os.path.join(HERE, os.pardir, 'native')}"]
     # As cffi's own setup.py sets them for Linux.
@@ -133,17 +136,18 @@ def link(work: str, objects: list[str]) -> str:
     names = shlex.split(f"{sysconfig.get_config_var('MODLIBS') or ''} -lffi -lseccomp")
     archives = [library(name[2:]) for name in dict.fromkeys(names) if name not in ("-lm", "-ldl", "-lpthread")]
     layout = ["-static", "-no-pie", "-Wl,-z,noexecstack"]
-    order = write_order(os.path.join(work, "image-order"))
+    order = write_order(os.path.join(work, "image-order"), objects)
     run([*CC, *layout, *objects, python, *archives, "-lm", f"-Wl,-T,{order}", "-o", program])
     shorten_start(program)
     run(["strip", program])
     return program
 
 
-def write_order(path: str) -> str:
-    """Writes a script for the linker, which puts the code and constants of the parts in hot_parts.txt side by side.
+def write_order(path: str, objects: list[str]) -> str:
+    """Writes a script for the linker, which puts code and constants that verbs use side by side; gives its path.
 
-    To them come the parts of libc from which its start chooses functions for this CPU. Gives the script's path.
+    They are our own objects, the members of libpython and libc in hot_parts.txt, and the parts of libc from which its
+    start chooses functions for this CPU.
     """
     with open(os.path.join(HERE, "hot_parts.txt"), encoding="ascii") as file:
         parts = {line.strip() for line in file}
@@ -152,7 +156,7 @@ def write_order(path: str) -> str:
         rows = [line.split(":") for line in run(["nm", "-A", archive]).splitlines() if " i " in line]
         parts.update(row[-2].removesuffix(".o") for row in rows)
     # *:NAME is a member of an archive, *NAME a file of its own
-    files = [("*" if name.startswith("image-") else "*:") + name + ".o" for name in sorted(parts)]
+    files = [f"*{os.path.basename(name)}" for name in objects] + [f"*:{name}.o" for name in sorted(parts)]
     with open(path, "w", encoding="ascii") as script:
         for section, place in ((".text", "BEFORE"), (".rodata", "AFTER")):
             lines = "".join(f"    {file}({section} {section}.*)\n" for file in files)
@@ -197,7 +201,7 @@ def pack(package: str, path: str) -> None:
 
 
 def build(output: str, package: str, work: str, defines: list[str]) -> None:
-    """Builds the image and tries it. Raises Unable."""
+    """Builds the image, and takes it if it passes its trial. Raises Unable."""
     program = link(work, compile_parts(work, defines))
     modules = os.path.join(work, "image-modules")
     pack(package, modules)
@@ -210,6 +214,9 @@ def build(output: str, package: str, work: str, defines: list[str]) -> None:
     command = [os.path.abspath(program), made, scripts[0], modules, zones, scripts[1], seed]
     run(command, env={})  # the first time it writes the zones of its blocks, the second time the image
     run(command, env={})
+    found = trial.faults(made, package, work)
+    if found:
+        raise Unable("\n".join(["the image was built, but does not do what the interpreter does:", *found]))
     os.replace(made, output)
 
 

@@ -11,6 +11,7 @@ import json
 import os
 import random
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -199,3 +200,94 @@ def test_hot_functions_are_there() -> None:
         wanted = {re.sub(r"\.<(list|dict|set)comp>", "", name).removesuffix(".<locals>") for name in wanted}
     assert sorted(wanted - found) == []
     assert {"pyoci/cli/main.py\tmain", "pyoci/container/create.py\tcreate"} <= wanted
+
+
+def test_hot_parts_are_there(image: None) -> None:
+    """Each name of the list is a member of an archive that is linked; the linker passes over one that is not."""
+    variable = sysconfig.get_config_vars()
+    libc = subprocess.run(["gcc", "-print-file-name=libc.a"], capture_output=True, text=True, check=True).stdout.strip()
+    archives = [Path(variable["LIBPL"], f"libpython{variable['LDVERSION']}.a"), Path(libc)]
+    archives += Path(libc).parent.glob("libm-*.a")
+    members: set[str] = set()
+    for archive in archives:
+        done = subprocess.run(["ar", "t", archive], capture_output=True, text=True, check=True)
+        members.update(line.removesuffix(".o") for line in done.stdout.splitlines())
+    listed = (REPOSITORY / "csrc/launcher/hot_parts.txt").read_text(encoding="ascii").splitlines()
+    assert sorted(set(listed) - members) == []
+    assert len(listed) == len(set(listed)) > 100
+    assert {"ceval", "obmalloc", "typeobject"} <= set(listed)
+
+
+def test_own_parts_lie_together(image: None) -> None:
+    """The script for the linker names each object of ours that is linked."""
+    script = (BUILD / "setup/image-order").read_text(encoding="ascii")
+    sources = [*(REPOSITORY / "csrc/native").glob("*.c"), *(REPOSITORY / "csrc/launcher").glob("json*.c")]
+    assert len(sources) > 3
+    assert [path.stem for path in sources if f"*image-{path.stem}.o(.text .text.*)" not in script] == []
+
+
+@pytest.fixture(name="work")
+def copied_work(tmp_path: Path) -> Path:
+    """A directory to build the launcher in, in which all but image.c is compiled already."""
+    work = tmp_path / "work"
+    shutil.copytree(BUILD / "setup", work, symlinks=True)
+    for name in ("pyoci", "pyoci-image", "image-base", "image-image.o"):
+        (work / name).unlink(missing_ok=True)
+    return work
+
+
+def build_launcher(work: Path, compiler: str) -> subprocess.CompletedProcess[str]:
+    """What setup.py does when it builds the launcher of the package that is built."""
+    program = f"import setup\nprint(setup.build_launchers({PATHS[0]!r}, {str(work)!r}))"
+    environment = {**os.environ, "CC": compiler, "PYOCI_LAUNCHER": ""}
+    command = [sys.executable, "-W", "ignore", "-c", program]
+    return subprocess.run(
+        command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=True, timeout=300
+    )
+
+
+def test_broken_image_is_not_taken(image: None, work: Path) -> None:
+    """The build runs the image that it made, says what is wrong with it, and takes the embedded form in its place.
+
+    Here image.c is compiled so that the copy, and it alone, ends by SIGABRT where it takes up its thread again.
+    """
+    done = build_launcher(work, "gcc '-DPyOS_AfterFork_Child(nothing)=abort()'")
+    assert "pyoci --version: -6, b'', b''" in done.stderr
+    assert "the image was built, but does not do what the interpreter does" in done.stderr
+    assert "the launcher is not built as an image" in done.stderr
+    assert not (work / "pyoci-image").exists()
+    assert [path.name for path in work.glob("trial-*")] == []
+    (tmp := work.parent / "bin").mkdir()
+    shutil.copy2(work / "pyoci", tmp)
+    (tmp / "lib").symlink_to(PATHS[0])
+    status, out, err = call([str(tmp / "pyoci")], "--version")
+    assert (status, err) == (0, b"")
+    assert b"launcher: embedded CPython" in out
+
+
+def test_image_with_other_words_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that tells its version, and then one letter wrong, or ends well where it should fail."""
+    monkeypatch.syspath_prepend(REPOSITORY / "csrc/launcher")
+    import trial
+
+    version = 'case $1 in --version) echo "pyoci version 1"; echo "launcher: image of CPython"; exit;; esac'
+    program = tmp_path / "program"
+    for answer, wrong in (
+        ('"$@"', []),
+        ('"$@" | /bin/sed s/version/Version/', ["--help", "features"]),
+        ('"$@"; true', ["state"]),
+    ):
+        program.write_text(f"#!/bin/sh\n{version}\n{LAUNCHER} {answer}\n")
+        program.chmod(0o755)
+        found = trial.faults(str(program), PATHS[0], str(tmp_path))
+        assert bool(found) == bool(wrong), found
+        assert [word for word in wrong if not any(f" {word}" in line for line in found)] == [], found
+    assert [path.name for path in tmp_path.iterdir()] == ["program"]
+
+
+def test_image_that_passes_is_taken(image: None, work: Path) -> None:
+    """The same without the breakage, so that the test before shows the trial and not the building."""
+    done = build_launcher(work, "gcc")
+    assert done.stderr == ""
+    assert (work / "pyoci-image").exists()
+    assert (work / "pyoci").read_bytes() == (work / "pyoci-image").read_bytes()
