@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from pyoci.config import check
+from pyoci.kernel.capabilities import NAMES
 from pyoci.pod import capabilities, manifest, translate
 from pyoci.pod.model import Pod, Resources
 from pyoci.pod.translate import Facts, Places
@@ -177,7 +178,7 @@ def test_default_capabilities_are_all_known() -> None:
     granted = capabilities.granted((), (), ())
     assert len(granted) == len(capabilities.DEFAULT) == 14
     assert capabilities.granted(("SYS_TIME",), (), ()) == sorted(
-        [*granted, "CAP_SYS_TIME"], key=lambda name: capabilities._NAMES.index(name.removeprefix("CAP_"))
+        [*granted, "CAP_SYS_TIME"], key=lambda name: NAMES.index(name.removeprefix("CAP_"))
     )
 
 
