@@ -23,9 +23,22 @@ property. Engines match some of the texts (docs/engines.md), so these are consta
 
 from __future__ import annotations
 
+import errno
+import os
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+
+def reason(error: OSError, missing: str = "not found") -> str:
+    """Returns why a system call failed, in lower case.
+
+    missing: what to say for ENOENT, whose own text engines take for a missing program (docs/engines.md).
+    """
+    if error.errno is None:
+        return str(error)
+    return missing if error.errno == errno.ENOENT else os.strerror(error.errno).lower()
 
 
 class PyociError(Exception):

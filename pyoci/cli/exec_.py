@@ -64,16 +64,18 @@ def run(settings: Settings, parsed: Parsed) -> int:
         process["args"] = command
         process["terminal"] = False
     change(process, parsed)
-    check.process(process)
+    check.process(process, parsed.text("process", "process"))
     return _execute(parsed, state, process)
 
 
 def change(process: Process, parsed: Parsed) -> None:
-    """Applies the flags to a process document, in place. Raises UsageError for an id that is none."""
+    """Applies the flags to a process document, in place. Raises UsageError for a value that is not allowed."""
     if parsed.given("tty"):
         process["terminal"] = parsed.flag("tty")
     if parsed.given("no-new-privs"):
         process["noNewPrivileges"] = parsed.flag("no-new-privs")
+    if parsed.text("cwd") and not parsed.text("cwd").startswith("/"):
+        raise UsageError(f"exec: flag --cwd: {parsed.text('cwd')!r} is not an absolute path")
     process["cwd"] = parsed.text("cwd") or process["cwd"]
     if parsed.text("apparmor"):
         process["apparmorProfile"] = parsed.text("apparmor")
@@ -183,6 +185,7 @@ def _options(parsed: Parsed) -> ExecOptions:
         pidfd_socket=options.absolute(parsed.text("pidfd-socket")),
         console_socket=options.absolute(parsed.text("console-socket")),
         detach=parsed.flag("detach"),
+        document=parsed.text("process", "process"),
         preserve_fds=count,
         extra_env=extra_env,
         cgroups=_cgroups(parsed.all("cgroup")),

@@ -130,7 +130,9 @@ def _split(rows: dict[str, Row], word: str, verb: str) -> list[tuple[Row, str | 
         return found
     from pyoci.cli.help import near
 
-    raise _fault(verb, f"unknown flag {word.partition('=')[0]}{near(name, rows)}", hint=True)
+    meant = near(name, rows)
+    suggestion = f" (did you mean --{meant}?)" if meant else ""
+    raise _fault(verb, f"unknown flag {word.partition('=')[0]}{suggestion}", hint=True)
 
 
 def _checked(row: Row, name: str, value: str, verb: str) -> str:

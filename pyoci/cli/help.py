@@ -13,11 +13,9 @@ if TYPE_CHECKING:
 
 
 def near(name: str, names: Iterable[str]) -> str:
-    """A hint such as `` (did you mean --bundle?)``, or nothing when no name is close to the mistyped one."""
+    """Returns the one of ``names`` that was probably meant by the mistyped ``name``, or "" when none is close."""
     best = min(((_distance(name, other), other) for other in names if len(other) > 1), default=(99, ""))
-    if best[0] > min(3, max(1, len(name) // 2)):
-        return ""
-    return f" (did you mean --{best[1]}?)"
+    return best[1] if best[0] <= min(3, max(1, len(name) // 3)) else ""
 
 
 def show_verb(verb: str, usage: str, summary: str, table: Table) -> int:
@@ -48,10 +46,13 @@ def _rows(table: Table) -> list[str]:
 
 
 def _distance(one: str, other: str) -> int:
-    """The Levenshtein distance: how many letters to insert, remove or replace."""
-    row = list(range(len(other) + 1))
+    """Returns how many letters to insert, remove, replace, or swap with their neighbour (optimal string alignment)."""
+    rows = [list(range(len(other) + 1))]
     for i, letter in enumerate(one, 1):
-        last, row[0] = row[0], i
+        rows.append([i])
         for j, mark in enumerate(other, 1):
-            last, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, last + (letter != mark))
-    return row[-1]
+            best = min(rows[i - 1][j] + 1, rows[i][j - 1] + 1, rows[i - 1][j - 1] + (letter != mark))
+            if i > 1 and j > 1 and one[i - 2] == mark and other[j - 2] == letter:
+                best = min(best, rows[i - 2][j - 2] + 1)
+            rows[i].append(best)
+    return rows[-1][-1]

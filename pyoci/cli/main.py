@@ -11,13 +11,12 @@ A verb ``V`` is the module ``pyoci.cli.V`` (``V_`` where V is also a built-in of
 
 from __future__ import annotations
 
-import errno
 import os
 
 from pyoci import report
 from pyoci.cli import flags
 from pyoci.cli.settings import TABLE, Settings
-from pyoci.errors import PyociError, UsageError
+from pyoci.errors import PyociError, UsageError, reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -85,12 +84,14 @@ def _fill_standard_descriptors() -> None:
 
 
 def _verb(settings: Settings, words: list[str]) -> int:
-    """Imports the module of the verb, parses its flags and runs it."""
+    """Imports the module of the verb, parses its flags and runs it. Returns the exit status."""
     if not words:
         raise UsageError("a verb is missing; try 'pyoci --help'")
     verb, rest = words[0], words[1:]
     if verb == "help":
-        return _help()
+        if not rest:
+            return _help()
+        verb, rest = rest[0], [*rest[1:], "--help"]  # 'help VERB' is 'VERB --help'
     if verb in UNBUILT:
         from pyoci.cli import unbuilt
 
@@ -98,8 +99,9 @@ def _verb(settings: Settings, words: list[str]) -> int:
     if verb not in [name for name, _ in VERBS]:
         from pyoci.cli.help import near
 
-        hint = near(verb, [name for name, _ in VERBS]).replace("--", "")
-        raise UsageError(f"unknown verb {verb!r}{hint}; try 'pyoci --help'")
+        meant = near(verb, [name for name, _ in VERBS])
+        suggestion = f" (did you mean {meant}?)" if meant else ""
+        raise UsageError(f"unknown verb {verb!r}{suggestion}; try 'pyoci --help'")
     name = f"pyoci.cli.{verb}_" if verb in _BUILTINS else f"pyoci.cli.{verb}"
     module = __import__(name, fromlist=["run"])
     parsed = flags.parse(module.TABLE, rest, verb, getattr(module, "STOP_AFTER", -1))
@@ -126,16 +128,10 @@ def _open_log(parsed: flags.Parsed) -> Log:
 
 
 def _told(error: OSError) -> str:
-    """One line for an error of a system call that nobody gave better words.
-
-    Engines take "No such file or directory" for a missing program, so ENOENT is said in other words.
-    """
-    if error.errno is None:
-        return str(error)
-    reason = "not found" if error.errno == errno.ENOENT else os.strerror(error.errno)
+    """Returns one line for an error of a system call that nobody gave better words."""
     names = " -> ".join(str(name) for name in (error.filename, error.filename2) if name is not None)
     about = f"{getattr(error, 'step', '')} {names}".strip()  # native.NativeError says which step it was
-    return f"{about}: {reason}" if about else reason
+    return f"{about}: {reason(error)}" if about else reason(error)
 
 
 def _fail(message: str, log: Log | None, error: BaseException | None) -> int:

@@ -383,11 +383,7 @@ def _tell(state: State, running: launch.Launch, options: CreateOptions) -> None:
         assert running.child is not None
         send_pidfd(options.pidfd_socket, running.child.pidfd)
     if options.pid_file:
-        try:
-            pidfile.write(options.pid_file, state.pid)
-        except OSError as error:
-            reason = "its directory is missing" if error.errno == 2 else os.strerror(error.errno or 0).lower()
-            raise PyociError(f"create {state.id}: write the pid file {options.pid_file}: {reason}") from None
+        pidfile.write(options.pid_file, state.pid, f"create {state.id}")
 
 
 def _undo(state: State, group: Cgroup, hooks_ran: bool) -> None:

@@ -7,7 +7,7 @@ import os
 
 from pyoci.container import launch, pidfile
 from pyoci.container.launch import Child
-from pyoci.errors import LaunchError, NotRunning, PyociError, SpecError, UsageError
+from pyoci.errors import NotRunning, PyociError, SpecError, UsageError
 from pyoci.native import lib
 from pyoci.plan.facts import Facts
 from pyoci.plan.order import exec_plan
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 class ExecOptions:
     """What the caller of ``exec`` may choose; the names are those of CreateOptions.
 
-    cgroups: controller → path below the container's cgroup, "" for all controllers; starting: called when the program
-    is about to run.
+    cgroups: controller → path below the container's cgroup, "" for all controllers; document: what messages call the
+    process document; starting: called when the program is about to run.
     """
 
     __slots__ = (
@@ -33,6 +33,7 @@ class ExecOptions:
         "console_fd",
         "console_socket",
         "detach",
+        "document",
         "extra_env",
         "ignore_paused",
         "pid_file",
@@ -49,6 +50,7 @@ class ExecOptions:
         console_socket: str = "",
         console_fd: int = -1,
         detach: bool = False,
+        document: str = "process",
         preserve_fds: int = 0,
         extra_env: Sequence[str] = (),
         cgroups: dict[str, str] | None = None,
@@ -61,6 +63,7 @@ class ExecOptions:
         self.console_socket = console_socket
         self.console_fd = console_fd
         self.detach = detach
+        self.document = document
         self.preserve_fds = preserve_fds
         self.extra_env = list(extra_env)
         self.cgroups = cgroups or {}
@@ -81,7 +84,7 @@ def execute(state: State, process: Process, options: ExecOptions) -> Child:
     target = _open_running(state, options)
     try:
         plan = exec_plan(process, state.namespaces, _facts(state, process, options))
-        with launch.Launch(f"exec {state.id}", plan) as running:
+        with launch.Launch(f"exec {state.id}", plan, options.document) as running:
             console = _console(process, options)
             score = process.get("oomScoreAdj")
             try:
@@ -134,7 +137,7 @@ def _console(process: Process, options: ExecOptions) -> int:
     if not process.get("terminal"):
         if options.console_socket:
             raise SpecError(
-                "/terminal", "--console-socket is given, but no terminal is asked for", False, document="process"
+                "/terminal", "--console-socket is given, but no terminal is asked for", False, document=options.document
             )
         return -1
     if options.console_socket:
@@ -142,7 +145,9 @@ def _console(process: Process, options: ExecOptions) -> int:
 
         return connect_console(options.console_socket)
     if options.console_fd < 0:
-        raise SpecError("/terminal", "a terminal needs somebody to take it", True, "give --console-socket", "process")
+        raise SpecError(
+            "/terminal", "a terminal needs somebody to take it", True, "give --console-socket", options.document
+        )
     return options.console_fd
 
 
@@ -180,7 +185,4 @@ def _tell(running: launch.Launch, options: ExecOptions, container_id: str) -> No
 
         send_pidfd(options.pidfd_socket, running.child.pidfd)
     if options.pid_file:
-        try:
-            pidfile.write(options.pid_file, running.child.pid)
-        except OSError as error:
-            raise LaunchError(f"exec {container_id}: write the pid file {options.pid_file}: {error.strerror}") from None
+        pidfile.write(options.pid_file, running.child.pid, f"exec {container_id}")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pyoci.plan.order import LaunchPlan
 
 ENOENT, EACCES, EISDIR, ENOTDIR = 2, 13, 21, 20
+CONFIG = "config.json"
 INIT = os.path.join(native.LIBEXEC, "pyoci-init")
 
 
@@ -36,12 +37,17 @@ class Child:
 
 class Launch:
     """One launch: ``spawn`` the child, ``expect`` its messages, ``answer`` them. A context manager: what is left
-    unfinished is killed and reaped."""
+    unfinished is killed and reaped.
 
-    __slots__ = ("_opened", "_plan", "_sync", "about", "child", "finished")
+    about: verb and container, for messages; document: what asks for the plan's operations: config.json, or the
+    process document of ``exec``.
+    """
 
-    def __init__(self, about: str, plan: LaunchPlan) -> None:
+    __slots__ = ("_document", "_opened", "_plan", "_sync", "about", "child", "finished")
+
+    def __init__(self, about: str, plan: LaunchPlan, document: str = CONFIG) -> None:
         self.about = about
+        self._document = document
         self._plan = plan
         self._sync = -1
         self._opened: list[int] = []
@@ -122,7 +128,7 @@ class Launch:
             self._replace(message.value)
             return self.expect(*kinds)
         if message.kind == lib.SYNC_FAILED:
-            raise failed(self.about, message.failure())
+            raise failed(self.about, message.failure(), self._document)
         if message.kind not in kinds:
             raise LaunchError(f"{self.about}: pyoci-init ended without a word{self._how_ended()}")
         return message
@@ -239,7 +245,7 @@ _NAMES = {
 }
 
 
-def failed(about: str, failure: native.Failure) -> LaunchError:
+def failed(about: str, failure: native.Failure, document: str = CONFIG) -> LaunchError:
     """The error of a failed operation, in one line; the texts that engines match are docs/engines.md's."""
     if failure.kind in (lib.PLAN_PROGRAM, lib.PLAN_EXEC):
         return LaunchError(_program_text(about, failure), failure.errno)
@@ -252,7 +258,8 @@ def failed(about: str, failure: native.Failure) -> LaunchError:
     what = f"{name} {failure.path}".strip()
     step = f"{failure.step}: " if failure.step and failure.step != name else ""
     parts = [part for part in (reason, failure.detail) if part]
-    where = f" (config.json: {failure.where})" if failure.where else ""
+    pointer = failure.where if document == CONFIG else failure.where.removeprefix("/process")
+    where = f" ({document}: {pointer})" if pointer else ""
     return LaunchError(f"{about}: {what}: {step}{', '.join(parts)}{where}", failure.errno)
 
 

@@ -444,4 +444,9 @@ CRUN = (
         "a link that leads nowhere is no place for a mount",
         "runtime/test_copyup.py::test_links_of_the_image_do_not_lead_out",
     ),
+    Difference(
+        "crun",
+        "exec speaks in ENOENT's words of a pid file that cannot be written",
+        "runtime/test_exec.py::test_a_pid_file_that_cannot_be_written_is_no_missing_program",
+    ),
 )

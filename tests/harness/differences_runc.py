@@ -289,4 +289,10 @@ RUNC = (
         "a foreground terminal needs a terminal on the standard input",
         "runtime/test_moments.py::test_terminal_in_a_joined_pid_namespace",
     ),
+    Difference(
+        "runc",
+        "exec speaks of config.json whatever set the directory, and in ENOENT's words of a pid file",
+        "runtime/test_exec.py::test_an_error_names_what_asked_for_it",
+        "runtime/test_exec.py::test_a_pid_file_that_cannot_be_written_is_no_missing_program",
+    ),
 )

@@ -314,3 +314,23 @@ def test_control_group_of_a_flag(container: Container) -> None:
     pid = detached(container, "/bin/sleep", "100", flags=("--cgroup", "sub"))
     found = inspection.cgroups(pid)
     assert f"/{container.id}/sub" in {found[name] for name in found}
+
+
+def test_an_error_names_what_asked_for_it(container: Container) -> None:
+    """Not config.json, which has no part in what the flags and the process document say."""
+    result = container.exec("/bin/true", flags=["--cwd", "/nonesuch"])
+    assert result.code != 0 and "/nonesuch" in result.err and "config.json" not in result.err, result
+    path = spec(container, cwd="/nonesuch")
+    result = container.exec(flags=["--process", path])
+    assert result.code != 0 and "/nonesuch" in result.err and "config.json" not in result.err, result
+    if container.runtime.kind == "pyoci":
+        assert result.err.endswith(f"({path}: /cwd)\n")
+
+
+def test_a_pid_file_that_cannot_be_written_is_no_missing_program(container: Container) -> None:
+    """podman and docker take the text of ENOENT for a program that is not in the image."""
+    path = container.bundle.path / "none/pid"
+    result = container.exec("/bin/true", flags=["--detach", "--pid-file", path])
+    assert result.code != 0
+    assert str(path) in result.err or container.runtime.kind != "pyoci"
+    assert "no such file or directory" not in result.err.lower(), result

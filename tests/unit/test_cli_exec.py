@@ -57,6 +57,12 @@ def test_a_variable_that_is_none(value: str) -> None:
         changed("-e", value)
 
 
+@pytest.mark.parametrize("value", ["tmp", "./tmp"])
+def test_a_working_directory_is_absolute(value: str) -> None:
+    with pytest.raises(UsageError, match=f"^exec: flag --cwd: '{value}' is not an absolute path$"):
+        changed("--cwd", value)
+
+
 def test_user() -> None:
     assert changed("-u", "1000")["user"] == {"uid": 1000, "gid": 6, "additionalGids": [7]}
     user = changed("-u", "1000:1001", "-g", "8", "-g9")["user"]

@@ -65,12 +65,25 @@ def test_help_of_each_verb(verb: str, capfd: pytest.CaptureFixture[str]) -> None
     assert "-h, --help" in text
 
 
+@pytest.mark.parametrize("words", [["create"], ["exec"], ["pod"], ["pod", "run"], ["checkpoint"]])
+def test_help_with_a_verb_is_the_help_of_that_verb(words: list[str], capfd: pytest.CaptureFixture[str]) -> None:
+    assert main.main([*words, "--help"]) == 0
+    expected = capfd.readouterr().out
+    assert main.main(["help", *words]) == 0
+    assert capfd.readouterr().out == expected
+    assert expected.startswith(f"usage: pyoci [global flags] {' '.join(words)} ")
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
         ([], "a verb is missing; try 'pyoci --help'"),
         (["strat"], "unknown verb 'strat' (did you mean start?); try 'pyoci --help'"),
         (["zzzzz"], "unknown verb 'zzzzz'; try 'pyoci --help'"),
+        (["pull"], "unknown verb 'pull'; try 'pyoci --help'"),
+        (["delte"], "unknown verb 'delte' (did you mean delete?); try 'pyoci --help'"),
+        (["lsit"], "unknown verb 'lsit' (did you mean list?); try 'pyoci --help'"),
+        (["help", "creat"], "unknown verb 'creat' (did you mean create?); try 'pyoci --help'"),
         (["--rot", "x", "state"], "unknown flag --rot (did you mean --root?); try 'pyoci --help'"),
         (["--log"], "flag --log requires an argument"),
         (["--log-level", "loud", "list"], "flag --log-level: 'loud' is none of error, warning, debug"),
@@ -184,10 +197,10 @@ def test_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_os_errors_are_told_without_words_that_engines_match() -> None:
     assert main._told(FileNotFoundError(2, "No such file or directory", "/x")) == "/x: not found"
-    assert main._told(OSError(28, "whatever", "/a", None, "/b")) == "/a -> /b: No space left on device"
+    assert main._told(OSError(28, "whatever", "/a", None, "/b")) == "/a -> /b: no space left on device"
     assert main._told(NativeError(2, "openat", "/x")) == "openat /x: not found"
-    assert main._told(NativeError(1, "clone3")) == "clone3: Operation not permitted"
-    assert main._told(OSError(5, "")) == "Input/output error"
+    assert main._told(NativeError(1, "clone3")) == "clone3: operation not permitted"
+    assert main._told(OSError(5, "")) == "input/output error"
     assert main._told(OSError("words")) == "words"
 
 
@@ -313,7 +326,7 @@ def test_a_full_disk_is_an_error_not_a_silence() -> None:
             check=False,
         )
     assert done.returncode == 1
-    assert done.stderr == b"pyoci: No space left on device\n"
+    assert done.stderr == b"pyoci: no space left on device\n"
 
 
 def test_closed_standard_descriptors(tmp_path: Path) -> None:

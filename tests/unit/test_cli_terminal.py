@@ -26,7 +26,7 @@ import pytest
 
 import pyoci
 from pyoci.container import pidfile, terminal
-from pyoci.errors import LaunchError, UsageError
+from pyoci.errors import LaunchError, PyociError, UsageError
 
 DRIVER = """
 import fcntl, os, pty, signal, socket, sys, termios
@@ -292,11 +292,11 @@ def test_pid_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "pid"
     path.write_text("an older and longer text")
     inode = path.stat().st_ino
-    pidfile.write(str(path), 4711)
+    pidfile.write(str(path), 4711, "create box")
     assert path.read_bytes() == b"4711"
     assert path.stat().st_ino != inode, "replaced, not rewritten"
     monkeypatch.chdir(tmp_path)
-    pidfile.write("relative", 1)
+    pidfile.write("relative", 1, "create box")
     assert (tmp_path / "relative").read_bytes() == b"1"
     assert sorted(os.listdir(tmp_path)) == ["pid", "relative"]
 
@@ -304,8 +304,9 @@ def test_pid_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_pid_file_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "directory").mkdir()
     (tmp_path / "directory/file").write_text("")
-    with pytest.raises(IsADirectoryError):
-        pidfile.write(str(tmp_path / "directory"), 1)
+    words = f"^exec box: write the pid file {tmp_path}"
+    with pytest.raises(PyociError, match=f"{words}/directory: is a directory$"):
+        pidfile.write(str(tmp_path / "directory"), 1, "exec box")
     assert os.listdir(tmp_path) == ["directory"]
-    with pytest.raises(FileNotFoundError):
-        pidfile.write(str(tmp_path / "none/pid"), 1)
+    with pytest.raises(PyociError, match=f"{words}/none/pid: its directory is missing$"):
+        pidfile.write(str(tmp_path / "none/pid"), 1, "exec box")
