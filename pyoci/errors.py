@@ -116,6 +116,11 @@ class HookError(PyociError):
     """A hook ended with a failure or ran out of its time."""
 
 
+def hook_words(kind: str, index: int | str, path: str) -> str:
+    """Returns how messages name a hook: in runc's words, which those who write hooks look for."""
+    return f"error running {kind} hook #{index}: {path}"
+
+
 class PodError(PyociError):
     """A pod manifest is refused, or a pod is not in the state that a command needs."""
 

@@ -16,7 +16,7 @@ import time
 
 from pyoci import native
 from pyoci.container.processes import expect_children
-from pyoci.errors import HookError
+from pyoci.errors import HookError, hook_words
 from pyoci.kernel.signals import SIGKILL, SIGPIPE, SIGXFSZ
 
 TYPE_CHECKING = False
@@ -41,7 +41,7 @@ def run(kind: str, hooks: list[Hook], state: str, pointer: str, cwd: str | None 
     Raises HookError; whether that is fatal is the caller's to know.
     """
     for index, hook in enumerate(hooks):
-        _run_one(f"hook {kind} {hook['path']}", hook, state, f"{pointer}/{index}", cwd)
+        _run_one(hook_words(kind, index, hook["path"]), hook, state, f"{pointer}/{index}", cwd)
 
 
 def run_all(kind: str, hooks: list[Hook], state: str, pointer: str, cwd: str | None = None) -> list[HookError]:
@@ -52,7 +52,7 @@ def run_all(kind: str, hooks: list[Hook], state: str, pointer: str, cwd: str | N
     failures = []
     for index, hook in enumerate(hooks):
         try:
-            _run_one(f"hook {kind} {hook['path']}", hook, state, f"{pointer}/{index}", cwd)
+            _run_one(hook_words(kind, index, hook["path"]), hook, state, f"{pointer}/{index}", cwd)
         except HookError as error:
             failures.append(error)
     return failures

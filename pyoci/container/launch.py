@@ -7,7 +7,7 @@ import os
 
 from pyoci import native
 from pyoci.container import processes
-from pyoci.errors import LaunchError, SpecError
+from pyoci.errors import LaunchError, SpecError, hook_words
 from pyoci.kernel.namespaces import NEWUSER
 from pyoci.native import lib
 from pyoci.plan import encode, ops
@@ -256,6 +256,9 @@ def failed(about: str, failure: native.Failure, document: str = CONFIG) -> Launc
         reason = "a part of the path is a file"
     name = _NAMES.get(failure.kind, f"operation {failure.index}")
     what = f"{name} {failure.path}".strip()
+    if failure.kind == lib.PLAN_HOOK:
+        _, _, kind, index = failure.where.split("/")  # /hooks/KIND/INDEX
+        what = hook_words(kind, index, failure.path)
     step = f"{failure.step}: " if failure.step and failure.step != name else ""
     parts = [part for part in (reason, failure.detail) if part]
     pointer = failure.where if document == CONFIG else failure.where.removeprefix("/process")

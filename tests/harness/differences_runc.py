@@ -80,6 +80,7 @@ RUNC = (
         "runtime/test_process.py::test_script_with_a_missing_interpreter",
         "runtime/test_process.py::test_file_that_is_no_program",
         "runtime/test_hooks.py::test_failure_at_start",
+        "runtime/test_hooks.py::test_error_names_the_hook_in_the_words_of_runc[startContainer]",
     ),
     Difference(
         "runc",
@@ -87,6 +88,7 @@ RUNC = (
         "runtime/test_hooks.py::test_order",
         "runtime/test_hooks.py::test_state_on_stdin[poststart-running]",
         "runtime/test_hooks.py::test_failure_of_poststart",
+        "runtime/test_hooks.py::test_error_names_the_hook_in_the_words_of_runc[poststart]",
     ),
     Difference(
         "runc",

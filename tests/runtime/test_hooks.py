@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from pathlib import Path
 
@@ -253,6 +254,14 @@ def test_timeout_that_is_not_positive(runtime: Runtime, value: int) -> None:
 def test_error_shows_what_the_hook_said(runtime: Runtime) -> None:
     bundle = runtime.bundle().hook("createRuntime", "echo the reason >&2; exit 3")
     assert "the reason" in runtime.refuses(bundle)
+
+
+@pytest.mark.parametrize("stage", [*AT_CREATE, "startContainer", "poststart"])
+def test_error_names_the_hook_in_the_words_of_runc(runtime: Runtime, stage: str) -> None:
+    """Its kind and its place in the list, also for hooks that run inside; runc 1.1 leaves out the kind."""
+    bundle = runtime.bundle().hook(stage, "true").hook(stage, "exit 3")
+    error = runtime.refuses(bundle) if stage in AT_CREATE else runtime.fails("start", runtime.create(bundle).id)
+    assert re.search(rf"error running ({stage} )?hook #1: ", error), error
 
 
 def test_hook_can_configure_the_network_namespace(runtime: Runtime) -> None:

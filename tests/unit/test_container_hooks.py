@@ -61,7 +61,8 @@ def test_argv_is_the_path_when_no_args_are_given(tmp_path: Path) -> None:
 def test_runs_in_order_and_stops_at_the_first_failure(script: Script, tmp_path: Path) -> None:
     out = tmp_path / "out"
     row = [script(text, str(out)) for text in ('echo one >> "$1"', 'echo two >> "$1"; exit 3', 'echo no >> "$1"')]
-    with pytest.raises(HookError, match=r"^hook poststart /bin/sh: exit status 3 after \d+ ms \(/hooks/poststart/1\)$"):
+    words = r"^error running poststart hook #1: /bin/sh: exit status 3 after \d+ ms \(/hooks/poststart/1\)$"
+    with pytest.raises(HookError, match=words):
         hooks.run("poststart", row, STATE, "/hooks/poststart")
     assert out.read_text() == "one\ntwo\n"
 
@@ -73,7 +74,9 @@ def test_run_all_goes_on_after_a_failure(script: Script, tmp_path: Path) -> None
     assert out.read_text() == "ran\n"
     assert len(failures) == 2
     assert failures[0].endswith("(/hooks/poststop/0)")
-    assert failures[1] == "hook poststop /nowhere/hook: cannot be run: no such program on the host (/hooks/poststop/1)"
+    assert failures[1] == (
+        "error running poststop hook #1: /nowhere/hook: cannot be run: no such program on the host (/hooks/poststop/1)"
+    )
 
 
 def test_the_error_shows_the_last_line_that_was_printed(script: Script) -> None:
