@@ -297,4 +297,9 @@ RUNC = (
         "runtime/test_exec.py::test_an_error_names_what_asked_for_it",
         "runtime/test_exec.py::test_a_pid_file_that_cannot_be_written_is_no_missing_program",
     ),
+    Difference(
+        "runc",
+        "podman does not know it as a runtime that can do without control groups",
+        "engines/test_podman.py::test_without_control_groups",
+    ),
 )

@@ -24,7 +24,7 @@ default_ulimits = ["nofile=20000:20000", "nproc=4096:4096"]
 [engine]
 cgroup_manager = "cgroupfs"
 events_logger = "file"
-runtime_supports_json = ["crun", "runc", "pyoci"]
+{supports}
 tmp_dir = "{tmp}/tmp"
 [network]
 network_config_dir = "{tmp}/networks"
@@ -40,13 +40,19 @@ def archive_of_busybox(directory: Path, busybox: Path) -> Path:
     return path
 
 
+def supports() -> str:
+    """What the drop-in that `make install` ships tells podman of runtimes."""
+    lines = (REPOSITORY / "packaging/pyoci.conf.in").read_text().splitlines()
+    return "\n".join(line for line in lines if line.startswith("runtime_supports_"))
+
+
 class Podman:
     """One podman installation; `close` takes everything away and says what was left of the containers."""
 
     def __init__(self, busybox: Path) -> None:
         self.tmp = Path(tempfile.mkdtemp(prefix=f"pt{os.getpid()}pod-"))
         settings = self.tmp / "containers.conf"
-        settings.write_text(SETTINGS.format(tmp=self.tmp))
+        settings.write_text(SETTINGS.format(tmp=self.tmp, supports=supports()))
         self.environment = {"PATH": os.environ["PATH"], "HOME": str(self.tmp), "CONTAINERS_CONF": str(settings)}
         self.flags = [
             "--root",

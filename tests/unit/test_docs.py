@@ -78,6 +78,7 @@ def test_podman_is_told_what_the_installed_file_tells() -> None:
     installed = tomllib.loads(template.replace("@PREFIX@", "/usr/local"))["engine"]
     shown = next(one["engine"] for one in documents_in(REPOSITORY / "docs/engines.md", "toml") if "engine" in one)
     assert {name: shown[name] for name in installed} == installed
+    assert set(installed) == {"runtimes", "runtime_supports_json", "runtime_supports_nocgroup"}  # as podman reads them
 
 
 @pytest.mark.parametrize("path", PLAIN, ids=lambda path: path.name)
