@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+FAULTS_TOLD = 30  # how many faults of a manifest an error names
+
+
 def reason(error: OSError, missing: str = "not found") -> str:
     """Returns why a system call failed, in lower case.
 
@@ -42,7 +45,12 @@ def reason(error: OSError, missing: str = "not found") -> str:
 
 
 class PyociError(Exception):
-    """An error that the user can act on. ``str()`` of it is one line."""
+    """An error that the user can act on. ``str()`` of it is one line.
+
+    lines: what a terminal shows in place of that line, where several faults are told at once; else empty.
+    """
+
+    lines: tuple[str, ...] = ()
 
 
 class UsageError(PyociError):
@@ -123,6 +131,18 @@ def hook_words(kind: str, index: int | str, path: str) -> str:
 
 class PodError(PyociError):
     """A pod manifest is refused, or a pod is not in the state that a command needs."""
+
+    @classmethod
+    def of_faults(cls, name: str, faults: list[str]) -> PodError:
+        """The error for all faults of the manifest ``name``; the first ``FAULTS_TOLD`` of them are named."""
+        if len(faults) == 1:
+            return cls(f"{name}: {faults[0]}")
+        head, told = f"{name}: {len(faults)} faults", faults[:FAULTS_TOLD]
+        if len(faults) > FAULTS_TOLD:
+            told.append(f"and {len(faults) - FAULTS_TOLD} more")
+        error = cls(f"{head}: {'; '.join(told)}")
+        error.lines = (f"{head}:", *(f"  {fault}" for fault in told))
+        return error
 
 
 class LaunchError(PyociError):

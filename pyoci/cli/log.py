@@ -87,10 +87,10 @@ class Log:
         else:
             self._send(level, message)
 
-    def error(self, message: str) -> None:
-        """Tells the error that ends the verb."""
+    def error(self, message: str, lines: tuple[str, ...] = ()) -> None:
+        """Tells the error that ends the verb. lines: what stderr gets in place of the message."""
         message = output.one_line(message)
-        _write_stderr(f"pyoci: {message}\n")
+        _write_stderr("pyoci: " + "".join(f"{output.one_line(line)}\n" for line in lines or (message,)))
         held, self._held = self._held, []
         self._send(ERROR, message, held)
 

@@ -64,7 +64,7 @@ def main(argv: list[str]) -> int:
         log.close()
         return status
     except PyociError as error:
-        return _fail(str(error), log, error if debug else None)
+        return _fail(str(error), log, error if debug else None, error.lines)
     except OSError as error:
         return _fail(_told(error), log, error if debug else None)
     except KeyboardInterrupt as error:
@@ -134,8 +134,11 @@ def _told(error: OSError) -> str:
     return f"{about}: {reason(error)}" if about else reason(error)
 
 
-def _fail(message: str, log: Log | None, error: BaseException | None) -> int:
-    """Tells the error on stderr and to the log. Returns 1. error: with --debug, to tell where it came from."""
+def _fail(message: str, log: Log | None, error: BaseException | None, lines: tuple[str, ...] = ()) -> int:
+    """Tells the error on stderr and to the log. Returns 1.
+
+    error: with --debug, to tell where it came from; lines: what stderr gets in place of the message.
+    """
     if log is None:
         from pyoci.cli.log import Log
 
@@ -143,7 +146,7 @@ def _fail(message: str, log: Log | None, error: BaseException | None) -> int:
     if error is not None:
         for line in _trace(error):
             log.tell(report.DEBUG, line)
-    log.error(message)
+    log.error(message, lines)
     return 1
 
 

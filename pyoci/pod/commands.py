@@ -10,8 +10,9 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from pyoci import report
 from pyoci.errors import PodError
-from pyoci.pod import control, daemon, manifest, prepare, yamltext
+from pyoci.pod import control, daemon, manifest, prepare
 from pyoci.pod.directory import Directory, names
 from pyoci.pod.engine import Engine
 from pyoci.pod.logs import Reader
@@ -145,10 +146,12 @@ def logs(directory: Directory, container: str, follow: bool) -> Iterator[list[tu
 def _claim(engine: Engine, path: str, name: str) -> tuple[Pod, Directory, int]:
     """The checked manifest, and its directory with the descriptor of its lock. Raises PodError."""
     pod = manifest.load(path, name)
+    if pod.ignored:
+        report.warn(f"{path}: no effect on one machine, so ignored: {', '.join(pod.ignored)}")
     if os.geteuid() != 0:
         raise PodError(f"pod {pod.name}: only root can run a pod: it mounts overlays and makes control groups")
     directory = Directory(engine.root.path, pod.name)
-    return pod, directory, directory.claim(_text(path))
+    return pod, directory, directory.claim(pod.text)
 
 
 def _end(client: control.Client, seconds: int | None, limit: float, tell: Tell) -> bool:
@@ -204,11 +207,3 @@ def _lost(directory: Directory) -> PodError:
     return PodError(
         f"pod {directory.name}: its supervisor is gone, its containers may still run; 'pyoci pod rm --force' removes it"
     )
-
-
-def _text(path: str) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            return file.read(yamltext.LARGEST)
-    except OSError as error:
-        raise PodError(f"read {path}: {error.strerror}") from None

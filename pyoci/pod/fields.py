@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading a manifest field by field, so that nothing in it is skipped.
+"""Reading a manifest field by field, so that nothing in it is skipped and all of its faults are told together.
 
-A Fields object hands out each property of one mapping once, checked for its type. ``end()`` then raises for what was
-not asked for: by name as *not supported* if Kubernetes has such a field, else as unknown.
+A Fields object hands out each property of one mapping once, checked for its type. ``end()`` then finds what was not
+asked for. A fault is noted and reading goes on with a harmless value; :meth:`Faults.end` raises for all of them.
 """
 
 from __future__ import annotations
@@ -10,31 +10,60 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterator
-from typing import Any
 
-from pyoci.errors import PodError
+from pyoci.errors import FAULTS_TOLD, PodError
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+_LONGEST = 60  # characters of a value or a name in a message
+_COMPARED = 40  # characters of the longest name that "did you mean" looks at: it compares in quadratic time
+
+
+class Faults:
+    """What is wrong with the manifest that errors call ``name``, and what of it has no effect (``ignored``)."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.ignored: list[str] = []
+        self._found: list[str] = []
+
+    def add(self, where: str, message: str) -> None:
+        """Notes a fault of the property at ``where``."""
+        self._found.append(f"{where}: {message}")
+
+    @property
+    def count(self) -> int:
+        """How many there are by now."""
+        return len(self._found)
+
+    def end(self) -> None:
+        """Raises PodError if there is any fault."""
+        if self._found:
+            raise PodError.of_faults(self.name, self._found)
 
 
 class Fields:
-    """The properties of one mapping at ``path`` (``spec.containers[0]``) of a manifest called ``name``."""
+    """The properties of one mapping at ``path`` (``spec.containers[0]``) of a manifest."""
 
-    def __init__(self, name: str, path: str, value: Any, foreign: str = "") -> None:
-        """foreign: names that Kubernetes has here and pyoci does not, separated by blanks."""
-        self.name = name
+    def __init__(self, faults: Faults, path: str, value: object, foreign: str = "", ignored: str = "") -> None:
+        """foreign: names that Kubernetes has here and pyoci does not; ignored: names without an effect on one machine.
+        Both are separated by blanks.
+        """
+        self.faults = faults
         self.path = path
         self._foreign = frozenset(foreign.split())
+        self._ignored = frozenset(ignored.split())
         self._asked: set[str] = set()
-        if not isinstance(value, dict):
-            raise self.error("", f"must be a mapping, it is {shown(value)}")
-        # An API server reads a null as an absent field, and so do the tools that write manifests.
-        self._left = {key: item for key, item in value.items() if item is not None}
+        self._left: dict[str, object] = {}
+        if isinstance(value, dict):
+            # An API server reads a null as an absent field, and so do the tools that write manifests.
+            self._left = {str(key): item for key, item in value.items() if item is not None}
+        else:
+            self.fault("", f"must be a mapping, it is {shown(value)}")
 
-    def error(self, key: str, message: str) -> PodError:
-        """The error for the property ``key`` (or, if empty, for the mapping itself)."""
-        return PodError(f"{self.name}: {self.at(key)}: {message}")
+    def fault(self, key: str, message: str) -> None:
+        """Notes a fault of the property ``key`` (or, if empty, of the mapping itself)."""
+        self.faults.add(self.at(key), message)
 
     def at(self, key: str) -> str:
         """The path of the property ``key``."""
@@ -46,19 +75,28 @@ class Fields:
         """Whether the property is there and not yet taken."""
         return key in self._left
 
-    def any(self, key: str) -> Any:
+    def take(self, key: str) -> object:
         """The property as it is, None if it is absent."""
         self._asked.add(key)
         return self._left.pop(key, None)
 
+    def ignore(self, key: str) -> None:
+        """Takes a property that has no effect on one machine, if it is there."""
+        if self.take(key) is not None:
+            self.faults.ignored.append(self.at(key))
+
+    def only(self, key: str, allowed: object, words: str) -> None:
+        """A property that may be absent or ``allowed`` (in ``words``), which is what it would be anyway."""
+        value = self.take(key)
+        if value is not None and value != allowed:
+            self.fault(key, f"not supported, but as {words}")
+
     def text(self, key: str, default: str | None = None) -> str:
         """A string without NUL; required if there is no default."""
-        value = self.any(key)
-        if value is None and default is not None:
-            return default
-        if value is None:
-            raise self.error(key, "is missing")
-        return self._string(key, value)
+        value = self.take(key)
+        if value is None and default is None:
+            self.fault(key, "is missing")
+        return (default or "") if value is None else self._string(key, value)
 
     def texts(self, key: str) -> tuple[str, ...]:
         """A list of strings, empty if absent."""
@@ -66,108 +104,135 @@ class Fields:
 
     def map(self, key: str) -> dict[str, str]:
         """A mapping of strings to strings, empty if absent."""
-        value = self.any(key)
+        value = self.take(key)
         if value is None:
             return {}
         if not isinstance(value, dict):
-            raise self.error(key, f"must be a mapping, it is {shown(value)}")
-        return {name: self._string(f"{key}[{name}]", item) for name, item in value.items()}
+            self.fault(key, f"must be a mapping, it is {shown(value)}")
+            return {}
+        return {str(name): self._string(f"{key}[{plain(str(name))}]", item) for name, item in value.items()}
 
     def boolean(self, key: str, default: bool = False) -> bool:
         """true or false."""
-        value = self.any(key)
-        if value is None:
-            return default
-        if not isinstance(value, bool):
-            raise self.error(key, f"must be true or false, it is {shown(value)}")
-        return value
+        value = self.take(key)
+        if value is None or isinstance(value, bool):
+            return default if value is None else value
+        self.fault(key, f"must be true or false, it is {shown(value)}")
+        return default
 
-    def integer(self, key: str, low: int, high: int, default: int | None = None) -> int | None:
-        """A whole number from low to high."""
-        value = self.any(key)
-        return default if value is None else self._whole(key, value, low, high)
+    def integer(self, key: str, low: int, high: int) -> int | None:
+        """A whole number from low to high, None if absent."""
+        value = self.take(key)
+        return None if value is None else self._whole(key, value, low, high)
 
     def integers(self, key: str, low: int, high: int) -> tuple[int, ...]:
         """A list of whole numbers from low to high."""
-        return tuple(self._whole(f"{key}[{index}]", item, low, high) for index, item in enumerate(self._list(key)))
+        found = (self._whole(f"{key}[{index}]", item, low, high) for index, item in enumerate(self._list(key)))
+        return tuple(number for number in found if number is not None)
 
     def choice(self, key: str, allowed: tuple[str, ...], default: str | None = None) -> str:
-        """One of the strings ``allowed``."""
+        """One of the strings ``allowed``; required if there is no default."""
+        missing = not self.has(key)
         value = self.text(key, default)
-        if value not in allowed:
-            raise self.error(key, f"must be one of {', '.join(map(repr, allowed))}, it is {value!r}")
-        return value
+        if not missing and value not in allowed:
+            self.fault(key, f"must be one of {', '.join(map(repr, allowed))}, it is {shown(value)}")
+        return value if value in allowed else allowed[0]
 
     def quantity(self, key: str, unit: Callable[[object], int]) -> int | None:
         """A quantity in the unit that ``unit`` (of pyoci.pod.quantity) converts it to."""
-        value = self.any(key)
+        value = self.take(key)
         if value is None:
             return None
         try:
             return unit(value)
         except ValueError as error:
-            raise self.error(key, f"{shown(value)} {error}") from None
+            self.fault(key, f"{shown(value)} {error}")
+            return None
 
     def label(self, key: str) -> str:
-        """A DNS label (RFC 1123): the name of a container or a volume."""
+        """A DNS label (RFC 1123): the name of a container or a volume. Empty if it is missing."""
+        missing = not self.has(key)
         value = self.text(key)
-        if not _LABEL.fullmatch(value):
-            raise self.error(key, f"{value!r} is not a name of a-z, 0-9 and '-' with at most 63 characters")
+        if not missing and not _LABEL.fullmatch(value):
+            self.fault(key, f"{shown(value)} is not a name of a-z, 0-9 and '-' with at most 63 characters")
         return value
 
     def subdomain(self, key: str) -> str:
-        """A DNS subdomain of at most 63 characters: the name of a pod, which becomes its host name."""
+        """The name of a pod, see is_subdomain(). Empty if it is missing."""
+        missing = not self.has(key)
         value = self.text(key)
-        if len(value) > 63 or not _SUBDOMAIN.fullmatch(value):
-            raise self.error(key, f"{value!r} is not a name of a-z, 0-9, '-' and '.' with at most 63 characters")
+        if not missing and not is_subdomain(value):
+            self.fault(key, f"{shown(value)} is not a name of a-z, 0-9, '-' and '.' with at most 63 characters")
         return value
 
-    def child(self, key: str, foreign: str = "") -> Fields:
+    def child(self, key: str, foreign: str = "", ignored: str = "") -> Fields:
         """The mapping at ``key``; an absent one reads as an empty one."""
-        value = self.any(key)
-        return Fields(self.name, self.at(key), {} if value is None else value, foreign)
+        value = self.take(key)
+        return Fields(self.faults, self.at(key), {} if value is None else value, foreign, ignored)
 
-    def children(self, key: str, foreign: str = "") -> Iterator[Fields]:
-        """The mappings of the list at ``key``."""
+    def children(self, key: str, foreign: str = "", ignored: str = "", needed: str = "") -> Iterator[Fields]:
+        """The mappings of the list at ``key``; what is no mapping is a fault and left out. needed: the fault of a list
+        that is missing or empty.
+        """
+        if needed and self._left.get(key, []) == []:
+            self.fault(key, needed)
         for index, item in enumerate(self._list(key)):
-            yield Fields(self.name, f"{self.at(key)}[{index}]", item, foreign)
+            fields = Fields(self.faults, f"{self.at(key)}[{index}]", item, foreign, ignored)
+            if isinstance(item, dict):
+                yield fields
 
     def refuse(self, key: str, why: str) -> None:
-        """Raises if the property is there."""
-        if self.has(key):
-            raise self.error(key, f"not supported: {why}")
+        """The property must not be there."""
+        if self.take(key) is not None:
+            self.fault(key, f"not supported: {why}")
 
     def end(self) -> None:
-        """Raises for the first property that nobody asked for."""
+        """Every property that nobody asked for has no effect, or is a fault."""
         for key in self._left:
-            if key in self._foreign:
-                raise self.error(key, "not supported")
-            near = difflib.get_close_matches(key, self._asked | self._foreign, 1)
-            raise self.error(key, "unknown field" + (f"; did you mean {near[0]}?" if near else ""))
+            if key in self._ignored:
+                self.faults.ignored.append(self.at(key))
+            elif key in self._foreign:
+                self.fault(key, "not supported")
+            else:
+                self.fault(plain(key), "unknown field" + self._hint(key))
+        self._left = {}
 
-    def _list(self, key: str) -> list[Any]:
-        value = self.any(key)
-        if value is None:
-            return []
-        if not isinstance(value, list):
-            raise self.error(key, f"must be a list, it is {shown(value)}")
-        return value
+    def _hint(self, key: str) -> str:
+        known = self._asked | self._foreign | self._ignored
+        told = len(key) <= _COMPARED and self.faults.count < FAULTS_TOLD
+        near = difflib.get_close_matches(key, known, 1) if told else []
+        return f"; did you mean {near[0]}?" if near else ""
 
-    def _string(self, key: str, value: Any) -> str:
+    def _list(self, key: str) -> list[object]:
+        value = self.take(key)
+        if value is None or isinstance(value, list):
+            return value or []
+        self.fault(key, f"must be a list, it is {shown(value)}")
+        return []
+
+    def _string(self, key: str, value: object) -> str:
         if not isinstance(value, str):
             hint = "; quote it" if isinstance(value, bool | int | float) else ""
-            raise self.error(key, f"must be a string, it is {shown(value)}{hint}")
+            self.fault(key, f"must be a string, it is {shown(value)}{hint}")
+            return ""
         if "\0" in value:
-            raise self.error(key, "holds a NUL character")
+            self.fault(key, "holds a NUL character")
+            return ""
         return value
 
-    def _whole(self, key: str, value: Any, low: int, high: int) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise self.error(key, f"must be a whole number from {low} to {high}, it is {shown(value)}")
-        return value
+    def _whole(self, key: str, value: object, low: int, high: int) -> int | None:
+        if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
+            return value
+        self.fault(key, f"must be a whole number from {low} to {high}, it is {shown(value)}")
+        return None
 
 
-def shown(value: Any) -> str:
+def is_subdomain(name: str) -> bool:
+    """Whether ``name`` is a DNS subdomain of at most 63 characters: a pod's name becomes its host name."""
+    return len(name) <= 63 and _SUBDOMAIN.fullmatch(name) is not None
+
+
+def shown(value: object) -> str:
     """A YAML value in a few words, for an error message of one line."""
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -175,5 +240,12 @@ def shown(value: Any) -> str:
         return "a mapping"
     if isinstance(value, list):
         return "a list"
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    if isinstance(value, str) and len(value) > _LONGEST:
+        return repr(value[:_LONGEST]) + "..."
+    return plain(repr(value))
+
+
+def plain(text: str) -> str:
+    """A name of the manifest in one short line without control characters."""
+    cut = text if len(text) <= _LONGEST else text[:_LONGEST] + "..."
+    return cut if cut.isprintable() else repr(cut)[1:-1]

@@ -1,51 +1,57 @@
 # SPDX-License-Identifier: Apache-2.0
 """A Kubernetes ``v1 Pod`` manifest → pyoci.pod.model.Pod.
 
-Every property is either used or refused by its path: nothing in a manifest is skipped. The meaning of each is that of
-the Kubernetes API reference (core/v1 PodSpec); what differs without a cluster is in docs/pods.md.
+Every property is used, refused by its path, or in one of the lists below of what has no effect on one machine. The
+meaning of each is that of the Kubernetes API reference (core/v1 PodSpec); what differs is in docs/pods.md.
 """
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Any
 
+from pyoci.errors import PodError
 from pyoci.pod import capabilities, quantity, yamltext
-from pyoci.pod.fields import Fields
+from pyoci.pod.fields import Faults, Fields, is_subdomain, shown
 from pyoci.pod.model import SANDBOX, Container, Mount, Pod, Resources, Security, Volume
 
 _ID = 2**31 - 1  # the API server's own limit for user and group IDs
 _RESTART = ("Always", "OnFailure", "Never")
 _HOST_PATH_TYPES = ("", "DirectoryOrCreate", "Directory", "FileOrCreate", "File", "Socket", "CharDevice", "BlockDevice")
 
-# Names that Kubernetes 1.34 has at these places and pyoci does not: an error says "not supported" for
-# them and "unknown field" for any other.
-_METADATA = (
+# What a cluster adds to a pod and asks of a scheduler, an API server or a registry. None of it has an effect on one
+# machine, so that what `kubectl get pod -o yaml` prints can be run. `pod run` names what it ignored.
+_IGNORED_METADATA = (
     "creationTimestamp deletionGracePeriodSeconds deletionTimestamp finalizers generateName generation managedFields "
     "namespace ownerReferences resourceVersion selfLink uid"
 )
+_IGNORED_SPEC = (
+    "affinity automountServiceAccountToken dnsPolicy enableServiceLinks imagePullSecrets nodeName nodeSelector "
+    "overhead preemptionPolicy priority priorityClassName readinessGates schedulerName schedulingGates serviceAccount "
+    "serviceAccountName tolerations topologySpreadConstraints"
+)
+_IGNORED_CONTAINER = "imagePullPolicy resizePolicy terminationMessagePath terminationMessagePolicy"
+_TOKEN_VOLUME = "kube-api-access-"  # what the API server's ServiceAccount admission names the volume that it adds
+
+# Names that Kubernetes 1.34 has at these places and pyoci does not: an error says "not supported" for
+# them and "unknown field" for any other.
 _SPEC = (
-    "activeDeadlineSeconds affinity automountServiceAccountToken dnsConfig dnsPolicy enableServiceLinks "
-    "ephemeralContainers hostAliases hostIPC hostNetwork hostPID hostUsers hostnameOverride imagePullSecrets nodeName "
-    "nodeSelector os overhead preemptionPolicy priority priorityClassName readinessGates resourceClaims resources "
-    "runtimeClassName schedulerName schedulingGates serviceAccount serviceAccountName setHostnameAsFQDN subdomain "
-    "tolerations topologySpreadConstraints"
+    "activeDeadlineSeconds dnsConfig ephemeralContainers hostAliases hostnameOverride resourceClaims resources "
+    "runtimeClassName setHostnameAsFQDN subdomain"
 )
 _POD_SECURITY = (
-    "appArmorProfile fsGroupChangePolicy seLinuxChangePolicy seLinuxOptions seccompProfile supplementalGroupsPolicy "
-    "sysctls windowsOptions"
+    "appArmorProfile seLinuxChangePolicy seLinuxOptions seccompProfile supplementalGroupsPolicy sysctls windowsOptions"
 )
 _CONTAINER = (
-    "envFrom imagePullPolicy lifecycle livenessProbe readinessProbe resizePolicy restartPolicy restartPolicyRules "
-    "startupProbe stdin stdinOnce terminationMessagePath terminationMessagePolicy tty volumeDevices"
+    "envFrom lifecycle livenessProbe readinessProbe restartPolicy restartPolicyRules startupProbe volumeDevices"
 )
-_SECURITY = "appArmorProfile procMount seLinuxOptions seccompProfile windowsOptions"
+_SECURITY = "appArmorProfile seLinuxOptions windowsOptions"
 _VOLUME = (
     "awsElasticBlockStore azureDisk azureFile cephfs cinder configMap csi downwardAPI ephemeral fc flexVolume flocker "
     "gcePersistentDisk gitRepo glusterfs image iscsi nfs persistentVolumeClaim photonPersistentDisk portworxVolume "
     "projected quobyte rbd scaleIO secret storageos vsphereVolume"
 )
+_UNCONFINED = {"type": "Unconfined"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,61 +63,78 @@ class _PodSecurity:
     fs_group: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Volumes:
+    """named: by name; missing: names of volumes that are ignored or at fault, so that their mounts are no news."""
+
+    named: dict[str, Volume]
+    missing: dict[str, bool]  # name → whether it is ignored
+
+
 def load(path: str, name: str = "") -> Pod:
     """The pod that the manifest at ``path`` describes; ``name`` takes the place of metadata.name.
 
-    Raises PodError: one line that names the file and the property. Image directories have to exist.
+    Raises PodError, which names the file and each property at fault. Image directories have to exist.
     """
-    return check(yamltext.load(path), path, name)
+    data = yamltext.read(path)
+    return check(yamltext.parse(data, path), path, name, data)
 
 
-def check(document: Any, path: str, name: str = "") -> Pod:
-    """The pod of a parsed document that was read from ``path`` (images are relative to its directory)."""
-    top = Fields(os.path.basename(path), "", document, "status")
-    top.choice("apiVersion", ("v1",))
-    top.choice("kind", ("Pod",))
-    metadata = top.child("metadata", _METADATA)
-    if name:
-        metadata.any("name")
-        metadata = _renamed(metadata, name)
-    spec = top.child("spec", _SPEC) if top.has("spec") else None
-    pod_name = metadata.subdomain("name")
+def check(document: object, path: str, name: str = "", text: bytes = b"") -> Pod:
+    """The pod of a parsed document. path: where it was read from (images are relative to its directory); text: what
+    was read. Raises PodError.
+    """
+    if name and not is_subdomain(name):
+        raise PodError(f"flag --name: {shown(name)} is not a name of a-z, 0-9, '-' and '.' with at most 63 characters")
+    faults = Faults(os.path.basename(path))
+    top = Fields(faults, "", document, ignored="status")
+    if isinstance(document, dict):
+        top.choice("apiVersion", ("v1",))
+        top.choice("kind", ("Pod",))
+    faults.end()  # what another kind has is not worth telling
+    metadata = top.child("metadata", ignored=_IGNORED_METADATA)
+    own = metadata.take("name") if name else metadata.subdomain("name")
     labels, annotations = metadata.map("labels"), metadata.map("annotations")
     metadata.end()
+    if not top.has("spec"):
+        top.fault("spec", "is missing")
+        faults.end()
+    spec = top.child("spec", _SPEC, _IGNORED_SPEC)
     top.end()
-    if spec is None:
-        raise top.error("spec", "is missing")
-    return _pod(spec, pod_name, os.path.abspath(path), labels, annotations)
-
-
-def _renamed(metadata: Fields, name: str) -> Fields:
-    """The same metadata with another name, whose errors speak of ``--name``."""
-    left = {key: metadata.any(key) for key in ("labels", "annotations")}
-    metadata.end()
-    Fields("--name", "", {"name": name}).subdomain("name")
-    return Fields(metadata.name, metadata.path, {"name": name, **left})
-
-
-def _pod(spec: Fields, name: str, source: str, labels: dict[str, str], annotations: dict[str, str]) -> Pod:
-    security, volumes = _pod_security(spec.child("securityContext", _POD_SECURITY)), _volumes(spec)
-    init = tuple(_container(item, source, security, volumes) for item in spec.children("initContainers", _CONTAINER))
-    containers = tuple(_container(item, source, security, volumes) for item in spec.children("containers", _CONTAINER))
-    if not containers:
-        raise spec.error("containers", "a pod needs at least one")
-    _unique(spec, init + containers)
-    hostname = spec.text("hostname", name)
-    if hostname != name:
-        hostname = Fields(spec.name, spec.path, {"hostname": hostname}).label("hostname")
-    grace = spec.integer("terminationGracePeriodSeconds", 0, 10**6, 30)
-    assert grace is not None
-    pod = Pod(
-        name=name, hostname=hostname, source=source, labels=labels, annotations=annotations, init=init,
-        containers=containers, volumes=tuple(volumes.values()),
-        restart=spec.choice("restartPolicy", _RESTART, "Always"), grace=grace,
-        share_pid=spec.boolean("shareProcessNamespace"), fs_group=security.fs_group,
-    )  # fmt: skip
-    spec.end()
+    pod = _pod(spec, name or str(own), os.path.abspath(path), labels, annotations, text)
+    faults.end()
     return pod
+
+
+def _pod(spec: Fields, name: str, source: str, labels: dict[str, str], annotations: dict[str, str], text: bytes) -> Pod:
+    security, volumes = (
+        _pod_security(spec.child("securityContext", _POD_SECURITY, "fsGroupChangePolicy")),
+        _volumes(spec),
+    )
+    init = _containers(spec, "initContainers", source, security, volumes)
+    containers = _containers(spec, "containers", source, security, volumes, "a pod needs at least one")
+    _unique(spec, init + containers)
+    hostname = spec.label("hostname") if spec.has("hostname") else name
+    grace = spec.integer("terminationGracePeriodSeconds", 0, 10**6)
+    restart, share_pid = spec.choice("restartPolicy", _RESTART, "Always"), spec.boolean("shareProcessNamespace")
+    for key in ("hostNetwork", "hostPID", "hostIPC"):
+        spec.only(key, False, "false")
+    spec.only("hostUsers", True, "true")
+    spec.only("os", {"name": "linux"}, "linux")
+    spec.end()
+    return Pod(
+        name=name, hostname=hostname, source=source, text=text, labels=labels, annotations=annotations, init=init,
+        containers=containers, volumes=tuple(volumes.named.values()), restart=restart,
+        grace=30 if grace is None else grace, share_pid=share_pid, fs_group=security.fs_group,
+        ignored=tuple(spec.faults.ignored),
+    )  # fmt: skip
+
+
+def _containers(
+    spec: Fields, key: str, source: str, security: _PodSecurity, volumes: _Volumes, needed: str = ""
+) -> tuple[Container, ...]:
+    items = spec.children(key, _CONTAINER, _IGNORED_CONTAINER, needed)
+    return tuple(_container(item, source, security, volumes) for item in items)
 
 
 def _unique(spec: Fields, containers: tuple[Container, ...]) -> None:
@@ -119,44 +142,47 @@ def _unique(spec: Fields, containers: tuple[Container, ...]) -> None:
     for container in containers:
         if container.name in seen:
             key = container.where.removeprefix("spec.") + ".name"
-            raise spec.error(key, f"{container.name!r} is already the name of {seen[container.name]}")
-        seen[container.name] = container.where
+            spec.fault(key, f"{container.name!r} is already the name of {seen[container.name]}")
+        elif container.name:
+            seen[container.name] = container.where
 
 
 def _pod_security(fields: Fields) -> _PodSecurity:
     security = _PodSecurity(
-        user=fields.integer("runAsUser", 0, _ID, 0) or 0,
-        group=fields.integer("runAsGroup", 0, _ID, 0) or 0,
+        user=fields.integer("runAsUser", 0, _ID) or 0,
+        group=fields.integer("runAsGroup", 0, _ID) or 0,
         groups=fields.integers("supplementalGroups", 0, _ID),
         non_root=fields.boolean("runAsNonRoot"),
         fs_group=fields.integer("fsGroup", 0, _ID),
     )
+    fields.only("seccompProfile", _UNCONFINED, "type: Unconfined")
     fields.end()
     return security
 
 
-def _volumes(spec: Fields) -> dict[str, Volume]:
-    volumes: dict[str, Volume] = {}
+def _volumes(spec: Fields) -> _Volumes:
+    volumes = _Volumes({}, {})
     for fields in spec.children("volumes", _VOLUME):
         name = fields.label("name")
-        if name in volumes:
-            raise fields.error("name", f"{name!r} is already the name of another volume")
-        if fields.has("emptyDir") == fields.has("hostPath") and not _foreign_volume(fields):
-            raise fields.error("", "needs one of emptyDir: {} and hostPath: {path: ...}")
-        volumes[name] = _empty_dir(fields, name) if fields.has("emptyDir") else _host_path(fields, name)
+        if name in volumes.named or name in volumes.missing:
+            fields.fault("name", f"{name!r} is already the name of another volume")
+        if name.startswith(_TOKEN_VOLUME) and fields.has("projected"):
+            fields.ignore("projected")
+            volumes.missing[name] = True
+        elif fields.has("emptyDir") and not fields.has("hostPath"):
+            volumes.named[name] = _empty_dir(fields.child("emptyDir"), name)
+        elif fields.has("hostPath") and not fields.has("emptyDir"):
+            volumes.named[name] = _host_path(fields.child("hostPath"), name)
+        else:
+            volumes.missing[name] = False
+            if fields.has("emptyDir") or not any(fields.has(kind) for kind in _VOLUME.split()):
+                fields.fault("", "needs one of emptyDir: {} and hostPath: {path: ...}")
+            fields.take("emptyDir"), fields.take("hostPath")
         fields.end()
     return volumes
 
 
-def _foreign_volume(fields: Fields) -> bool:
-    """Raises for a kind of volume that is not supported; else there is none, and the answer is False."""
-    if not fields.has("emptyDir") and not fields.has("hostPath"):
-        fields.end()
-    return False
-
-
-def _empty_dir(fields: Fields, name: str) -> Volume:
-    source = fields.child("emptyDir")
+def _empty_dir(source: Fields, name: str) -> Volume:
     memory = source.choice("medium", ("", "Memory"), "") == "Memory"
     if not memory:
         source.refuse("sizeLimit", "only medium: Memory can hold an emptyDir to a size")
@@ -165,26 +191,29 @@ def _empty_dir(fields: Fields, name: str) -> Volume:
     return Volume(name, "memory" if memory else "emptyDir", size=size or None)
 
 
-def _host_path(fields: Fields, name: str) -> Volume:
-    source = fields.child("hostPath")
+def _host_path(source: Fields, name: str) -> Volume:
+    missing = not source.has("path")
     path = source.text("path")
-    if not path.startswith("/") or ".." in path.split("/"):
-        raise source.error("path", f"must be absolute and without '..', it is {path!r}")
+    if not missing and (not path.startswith("/") or ".." in path.split("/")):
+        source.fault("path", f"must be absolute and without '..', it is {shown(path)}")
     volume = Volume(name, "hostPath", path, source.choice("type", _HOST_PATH_TYPES, ""))
     source.end()
     return volume
 
 
-def _container(fields: Fields, source: str, pod: _PodSecurity, volumes: dict[str, Volume]) -> Container:
+def _container(fields: Fields, source: str, pod: _PodSecurity, volumes: _Volumes) -> Container:
     name = fields.label("name")
     image = _image(fields, os.path.dirname(source))
+    before = fields.faults.count
     command, args = fields.texts("command"), fields.texts("args")
-    if not (command + args) or not (command + args)[0]:
-        raise fields.error("command", "is missing: an image that is a directory names no program")
+    if fields.faults.count == before and not "".join((command + args)[:1]):
+        fields.fault("command", "is missing: an image that is a directory names no program")
     cwd = fields.text("workingDir", "/") or "/"
     if not cwd.startswith("/"):
-        raise fields.error("workingDir", f"must be absolute, it is {cwd!r}")
+        fields.fault("workingDir", f"must be absolute, it is {shown(cwd)}")
     _ports(fields)
+    for key in ("stdin", "stdinOnce", "tty"):
+        fields.only(key, False, "false")
     container = Container(
         name=name, where=fields.path, image=image, command=command, args=args, cwd=cwd, env=_environment(fields),
         mounts=_mounts(fields, volumes), security=_security(fields, pod), resources=_resources(fields),
@@ -194,13 +223,16 @@ def _container(fields: Fields, source: str, pod: _PodSecurity, volumes: dict[str
 
 
 def _image(fields: Fields, base: str) -> str:
+    missing = not fields.has("image")
     image = fields.text("image")
     kind, _, path = image.partition(":")
-    if kind != "dir" or not path:
-        raise fields.error("image", f"must be dir:PATH, a root file system on disk; it is {image!r}")
+    if missing or kind != "dir" or not path:
+        if not missing:
+            fields.fault("image", f"must be dir:PATH, a root file system on disk; it is {shown(image)}")
+        return ""
     path = os.path.realpath(os.path.join(base, path))
     if not os.path.isdir(path):
-        raise fields.error("image", f"there is no directory {path}")
+        fields.fault("image", f"there is no directory {path}")
     return path
 
 
@@ -209,8 +241,9 @@ def _ports(fields: Fields) -> None:
     for port in fields.children("ports"):
         port.refuse("hostPort", "a pod has a network of its own")
         port.refuse("hostIP", "a pod has a network of its own")
-        if port.integer("containerPort", 1, 65535) is None:
-            raise port.error("containerPort", "is missing")
+        if not port.has("containerPort"):
+            port.fault("containerPort", "is missing")
+        port.integer("containerPort", 1, 65535)
         port.text("name", "")
         port.choice("protocol", ("TCP", "UDP", "SCTP"), "TCP")
         port.end()
@@ -219,62 +252,74 @@ def _ports(fields: Fields) -> None:
 def _environment(fields: Fields) -> tuple[tuple[str, str], ...]:
     pairs = []
     for item in fields.children("env", "valueFrom"):
+        missing = not item.has("name")
         name = item.text("name")
-        if not name or "=" in name:
-            raise item.error("name", f"{name!r} cannot name a variable")
+        if not missing and (not name or "=" in name):
+            item.fault("name", f"{shown(name)} cannot name a variable")
         pairs.append((name, item.text("value", "")))
         item.end()
     return tuple(pairs)
 
 
-def _mounts(fields: Fields, volumes: dict[str, Volume]) -> tuple[Mount, ...]:
+def _mounts(fields: Fields, volumes: _Volumes) -> tuple[Mount, ...]:
     mounts: dict[str, Mount] = {}
     for item in fields.children("volumeMounts", "recursiveReadOnly subPath subPathExpr"):
-        name, path = item.text("name"), item.text("mountPath")
-        if name not in volumes:
-            raise item.error("name", f"there is no volume {name!r} in spec.volumes")
-        target = os.path.normpath(path).replace("//", "/")
-        if not path.startswith("/") or target == "/" or ".." in path.split("/") or ":" in path:
-            raise item.error("mountPath", f"must be absolute, without '..' and ':', and not the root; it is {path!r}")
-        if target in mounts:
-            raise item.error("mountPath", f"{target!r} is already used by volume {mounts[target].volume!r}")
-        way = item.choice("mountPropagation", ("None", "HostToContainer", "Bidirectional"), "None")
-        if way == "Bidirectional":
-            raise item.error("mountPropagation", "not supported: Bidirectional needs a privileged container")
-        readonly = item.boolean("readOnly")
-        mounts[target] = Mount(name, target, readonly, "slave" if way == "HostToContainer" else "private")
+        mount = _mount(item, volumes)
         item.end()
+        if mount is None:
+            continue
+        if mount.path in mounts:
+            item.fault("mountPath", f"{shown(mount.path)} is already used by volume {mounts[mount.path].volume!r}")
+        mounts[mount.path] = mount
     return tuple(mounts.values())
+
+
+def _mount(item: Fields, volumes: _Volumes) -> Mount | None:
+    """None for a mount of a volume that is not there."""
+    missing = not item.has("mountPath")
+    name, path = item.text("name"), item.text("mountPath")
+    if volumes.missing.get(name):
+        item.faults.ignored.append(item.path)
+    elif name and name not in volumes.named and name not in volumes.missing:
+        item.fault("name", f"there is no volume {shown(name)} in spec.volumes")
+    target = os.path.normpath(path).replace("//", "/")
+    if not missing and (not path.startswith("/") or target == "/" or ".." in path.split("/") or ":" in path):
+        item.fault("mountPath", f"must be absolute, without '..' and ':', and not the root; it is {shown(path)}")
+    way = item.choice("mountPropagation", ("None", "HostToContainer", "Bidirectional"), "None")
+    if way == "Bidirectional":
+        item.fault("mountPropagation", "not supported: Bidirectional needs a privileged container")
+    readonly = item.boolean("readOnly")
+    if name not in volumes.named:
+        return None
+    return Mount(name, target, readonly, "slave" if way == "HostToContainer" else "private")
 
 
 def _security(fields: Fields, pod: _PodSecurity) -> Security:
     own = fields.child("securityContext", _SECURITY)
-    if own.boolean("privileged"):
-        raise own.error("privileged", "not supported")
-    user = own.integer("runAsUser", 0, _ID, pod.user) or 0
+    own.only("privileged", False, "false")
+    own.only("procMount", "Default", "Default")
+    own.only("seccompProfile", _UNCONFINED, "type: Unconfined")
+    user, group = own.integer("runAsUser", 0, _ID), own.integer("runAsGroup", 0, _ID)
+    user, group = pod.user if user is None else user, pod.group if group is None else group
     if own.boolean("runAsNonRoot", pod.non_root) and user == 0:
-        raise own.error("runAsNonRoot", "the user is 0; give runAsUser another value")
-    capabilities = own.child("capabilities")
+        own.fault("runAsNonRoot", "the user is 0; give runAsUser another value")
+    granted = own.child("capabilities")
     security = Security(
         user=user,
-        group=own.integer("runAsGroup", 0, _ID, pod.group) or 0,
+        group=group,
         groups=pod.groups + (() if pod.fs_group is None else (pod.fs_group,)),
-        add=capabilities.texts("add"),
-        drop=capabilities.texts("drop"),
+        add=granted.texts("add"),
+        drop=granted.texts("drop"),
         readonly_root=own.boolean("readOnlyRootFilesystem"),
         no_new_privileges=not own.boolean("allowPrivilegeEscalation", True),
     )
     for key, names in (("add", security.add), ("drop", security.drop)):
-        _known_capabilities(capabilities, key, names)
-    capabilities.end()
+        for index, name in enumerate(names):
+            if name and not capabilities.known(name):
+                granted.fault(f"{key}[{index}]", f"{shown(name)} is not a capability (as NET_BIND_SERVICE, or ALL)")
+    granted.end()
     own.end()
     return security
-
-
-def _known_capabilities(fields: Fields, key: str, names: tuple[str, ...]) -> None:
-    for index, name in enumerate(names):
-        if not capabilities.known(name):
-            raise fields.error(f"{key}[{index}]", f"{name!r} is not a capability (as NET_BIND_SERVICE, or ALL)")
 
 
 def _resources(fields: Fields) -> Resources:
@@ -286,7 +331,7 @@ def _resources(fields: Fields) -> Resources:
     memory_request = requests.quantity("memory", quantity.whole)
     for kind, least, most in (("cpu", cpu_request, cpu), ("memory", memory_request, memory)):
         if least is not None and most is not None and least > most:
-            raise requests.error(kind, f"is larger than {limits.at(kind)}")
+            requests.fault(kind, f"is larger than {limits.at(kind)}")
     for part in (limits, requests, resources):
         part.end()
     # kubelet reads a limit of 0 as none, and a missing request as one that equals the limit.

@@ -74,11 +74,14 @@ class Container:
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """A whole manifest. restart: Always, OnFailure or Never; grace: terminationGracePeriodSeconds."""
+    """A whole manifest. source: its absolute path; text: what was read there; restart: Always, OnFailure or Never;
+    grace: terminationGracePeriodSeconds; ignored: the paths of what has no effect on one machine.
+    """
 
     name: str
     hostname: str
     source: str
+    text: bytes
     labels: dict[str, str]
     annotations: dict[str, str]
     init: tuple[Container, ...]
@@ -88,3 +91,4 @@ class Pod:
     grace: int
     share_pid: bool
     fs_group: int | None
+    ignored: tuple[str, ...] = ()

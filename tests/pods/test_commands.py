@@ -6,7 +6,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -70,6 +72,66 @@ def test_misuse(pods: Pods, args: tuple[str, ...], words: str) -> None:
 def test_help(pods: Pods, command: str) -> None:
     assert f"  {command} " in pods.runtime.ok("pod", "--help").out
     assert f"pod {command}" in pods.runtime.ok("pod", command, "--help").out
+
+
+def test_all_faults_are_told_at_once(pods: Pods) -> None:
+    """On the terminal a line each, in the log file one line."""
+    log = pods.runtime.tmp / "log"
+    path = pods.manifest(pods.container("a", livenessProbe={}), hostNetwork=True, volumes=[{"name": "v", "secret": {}}])
+    error = pods.runtime.fails("--log", log, "pod", "run", path)
+    assert error.splitlines() == [
+        f"pyoci: {path.name}: 3 faults:", "  spec.volumes[0].secret: not supported",
+        "  spec.containers[0].livenessProbe: not supported", "  spec.hostNetwork: not supported, but as false",
+    ]  # fmt: skip
+    (line,) = log.read_text().splitlines()
+    assert f"{path.name}: 3 faults: spec.volumes[0].secret: not supported; spec.cont" in line
+    pods.assert_nothing_left()
+
+
+def test_what_a_cluster_adds_is_ignored_with_a_warning(pods: Pods) -> None:
+    path = pods.manifest(pods.container("a", "echo ran", imagePullPolicy="Always"), nodeName="n", tolerations=[{}])
+    document = json.loads(path.read_text())
+    document["metadata"] |= {"uid": "1", "resourceVersion": "2"}
+    path.write_text(json.dumps(document | {"status": {"phase": "Running"}}))
+    result = pods.runtime.ok("pod", "run", "-q", path)
+    assert result.out == "a            | ran\n"
+    (line,) = result.err.splitlines()
+    assert line.startswith(f"pyoci: warning: {path}: no effect on one machine, so ignored: ")
+    assert sorted(line.rpartition(": ")[2].split(", ")) == [
+        "metadata.resourceVersion", "metadata.uid", "spec.containers[0].imagePullPolicy", "spec.nodeName",
+        "spec.tolerations", "status",
+    ]  # fmt: skip
+
+
+MERGES = "a0: &a0 {x: 1, y: 2}\n" + "".join(f"a{n}: &a{n}\n  <<: [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 41))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [MERGES, "[" + "a," * ((1 << 19) - 2) + "]", "[" * (1 << 20), "a: 1" + ":1" * 500000, "- a\n" * (1 << 18)],
+    ids=["nested merges", "flow list", "deep list", "number", "block list"],
+)
+def test_no_manifest_takes_long(pods: Pods, text: str) -> None:
+    path = pods.runtime.tmp / "big.yaml"
+    path.write_text(text)
+    before, begin = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, time.monotonic()
+    error = pods.runtime.fails("pod", "run", path, timeout=5)
+    assert time.monotonic() - begin < 4
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < max(before, 200 * 1024)  # KiB
+    assert error.startswith("pyoci: ")
+    assert len(error) < 400
+
+
+def test_manifest_from_a_pipe(pods: Pods) -> None:
+    text = pods.manifest(pods.container("a", "echo from a pipe", image=f"dir:{pods.image}")).read_bytes()
+    reader, writer = os.pipe()
+    os.write(writer, text)
+    os.close(writer)
+    name = pods.runtime.ok("pod", "run", "-d", "/dev/stdin", stdin=reader).out.strip()
+    os.close(reader)
+    with Pod(pods, name) as pod:
+        pod.wait_for_log("a", "from a pipe")
+        assert (pod.path / "manifest.yaml").read_bytes() == text
 
 
 def test_one_name_one_pod(pods: Pods) -> None:

@@ -66,12 +66,15 @@ def test_minimal(path: str, tmp_path: Path) -> None:
     [
         ("apiVersion", "v2", "apiVersion: must be one of 'v1', it is 'v2'"),
         ("kind", "Deployment", "kind: must be one of 'Pod', it is 'Deployment'"),
-        ("status", {}, "status: not supported"),
         ("metadata.name", "A b", "metadata.name: 'A b' is not a name"),
         ("metadata.name", "a" * 64, "is not a name"),
-        ("metadata.namespace", "default", "metadata.namespace: not supported"),
         ("metadata.labels", {"a": 1}, "metadata.labels[a]: must be a string, it is 1; quote it"),
-        ("spec.hostNetwork", True, "spec.hostNetwork: not supported"),
+        ("spec.hostNetwork", True, "spec.hostNetwork: not supported, but as false"),
+        ("spec.hostUsers", False, "spec.hostUsers: not supported, but as true"),
+        ("spec.os", {"name": "windows"}, "spec.os: not supported, but as linux"),
+        ("spec.activeDeadlineSeconds", 5, "spec.activeDeadlineSeconds: not supported"),
+        ("spec.runtimeClassName", "gvisor", "spec.runtimeClassName: not supported"),
+        ("spec.securityContext", {"seccompProfile": {"type": "RuntimeDefault"}}, "seccompProfile: not supported, but"),
         ("spec.restartPolicy", "Sometimes", "spec.restartPolicy: must be one of 'Always', 'OnFailure', 'Never'"),
         ("spec.restartPolcy", "Never", "spec.restartPolcy: unknown field; did you mean restartPolicy?"),
         ("spec.terminationGracePeriodSeconds", -1, "spec.terminationGracePeriodSeconds: must be a whole number from 0"),
@@ -89,6 +92,7 @@ def test_minimal(path: str, tmp_path: Path) -> None:
         ("spec.containers.0.command", ["sh", 1], "spec.containers[0].command[1]: must be a string, it is 1; quote it"),
         ("spec.containers.0.command", ["s\0h"], "spec.containers[0].command[0]: holds a NUL character"),
         ("spec.containers.0.livenessProbe", {}, "spec.containers[0].livenessProbe: not supported"),
+        ("spec.containers.0.tty", True, "spec.containers[0].tty: not supported, but as false"),
         ("spec.containers.0.comand", [], "spec.containers[0].comand: unknown field; did you mean command?"),
         ("spec.containers.0.workingDir", "tmp", "spec.containers[0].workingDir: must be absolute, it is 'tmp'"),
         ("spec.containers.0.env", [{"name": "A=B"}], "spec.containers[0].env[0].name: 'A=B' cannot name a variable"),
@@ -103,6 +107,7 @@ def test_minimal(path: str, tmp_path: Path) -> None:
         ("spec.containers.0.resources", {"limits": {"cpu": 1}, "requests": {"cpu": 2}}, "requests.cpu: is larger than"),
         ("spec.containers.0.securityContext", {"privileged": True}, "securityContext.privileged: not supported"),
         ("spec.containers.0.securityContext", {"seccompProfile": {}}, "securityContext.seccompProfile: not supported"),
+        ("spec.containers.0.securityContext", {"procMount": "Unmasked"}, "securityContext.procMount: not supported"),
         ("spec.containers.0.securityContext", {"runAsUser": 2**31}, "runAsUser: must be a whole number from 0 to"),
         ("spec.containers.0.securityContext", {"runAsNonRoot": True}, "runAsNonRoot: the user is 0"),
         ("spec.containers.0.securityContext", {"capabilities": {"add": ["CAP_X"]}}, "add[0]: 'CAP_X' is not a capab"),
@@ -115,7 +120,9 @@ def test_minimal(path: str, tmp_path: Path) -> None:
     ],
 )
 def test_refused(path: str, where: str, value: Any, expected: str) -> None:
-    assert expected in error_of(changed(where, value), path)
+    error = error_of(changed(where, value), path)
+    assert expected in error
+    assert "faults" not in error  # one mistake is one fault, without others in its train
 
 
 @pytest.mark.parametrize(
@@ -148,6 +155,113 @@ def test_nothing_required_is_invented(path: str) -> None:
         assert "is missing" in error_of(document, path), where
 
 
+EXPORTED: dict[str, Any] = {
+    "apiVersion": "v1",
+    "kind": "Pod",
+    "metadata": {
+        "annotations": {"a": "b"}, "creationTimestamp": "2026-01-01T00:00:00Z", "generateName": "p-", "generation": 1,
+        "labels": {"app": "p"}, "managedFields": [{"manager": "kubectl", "fieldsV1": {"f:metadata": {}}}],
+        "name": "p-x1", "namespace": "default", "ownerReferences": [{"kind": "ReplicaSet", "name": "p"}],
+        "resourceVersion": "815", "uid": "0a84c4a5-4a1c-4d3e-9f6d-2f1c1e2b5f7a",
+    },
+    "spec": {
+        "containers": [
+            {
+                "image": "nginx:1.27", "imagePullPolicy": "IfNotPresent", "name": "p", "resources": {},
+                "terminationMessagePath": "/dev/termination-log", "terminationMessagePolicy": "File",
+                "volumeMounts": [{"mountPath": "/var/run/secrets/kubernetes.io/serviceaccount",
+                                  "name": "kube-api-access-x1", "readOnly": True}],
+            }
+        ],
+        "dnsPolicy": "ClusterFirst", "enableServiceLinks": True, "nodeName": "node-1",
+        "preemptionPolicy": "PreemptLowerPriority", "priority": 0, "restartPolicy": "Always",
+        "schedulerName": "default-scheduler", "securityContext": {}, "serviceAccount": "default",
+        "serviceAccountName": "default", "terminationGracePeriodSeconds": 30,
+        "tolerations": [{"effect": "NoExecute", "key": "node.kubernetes.io/not-ready", "operator": "Exists"}],
+        "volumes": [{"name": "kube-api-access-x1", "projected": {"sources": [{"serviceAccountToken": {"path": "t"}}]}}],
+    },
+    "status": {"phase": "Running", "podIP": "10.0.0.1"},
+}  # fmt: skip
+"""What ``kubectl get pod -o yaml`` prints, shortened."""
+
+
+def test_exported_pod_needs_an_image_and_a_command(path: str) -> None:
+    assert error_of(EXPORTED, path) == (
+        "2 faults: spec.containers[0].image: must be dir:PATH, a root file system on disk; it is 'nginx:1.27'; "
+        "spec.containers[0].command: is missing: an image that is a directory names no program"
+    )
+    document = copy.deepcopy(EXPORTED)
+    document["spec"]["containers"][0] |= {"image": "dir:image", "command": ["sh"]}
+    pod = manifest.check(document, path)
+    assert (pod.name, pod.labels, pod.annotations, pod.volumes) == ("p-x1", {"app": "p"}, {"a": "b"}, ())
+    assert pod.containers[0].mounts == ()
+    assert set(pod.ignored) == {
+        "status", "metadata.creationTimestamp", "metadata.generateName", "metadata.generation",
+        "metadata.managedFields", "metadata.namespace", "metadata.ownerReferences", "metadata.resourceVersion",
+        "metadata.uid", "spec.dnsPolicy",
+        "spec.enableServiceLinks", "spec.nodeName", "spec.preemptionPolicy", "spec.priority", "spec.schedulerName",
+        "spec.serviceAccount", "spec.serviceAccountName", "spec.tolerations", "spec.volumes[0].projected",
+        "spec.containers[0].volumeMounts[0]", "spec.containers[0].imagePullPolicy",
+        "spec.containers[0].terminationMessagePath", "spec.containers[0].terminationMessagePolicy",
+    }  # fmt: skip
+
+
+def test_what_is_as_pyoci_does_it_anyway_is_accepted(path: str) -> None:
+    document = changed("spec.hostNetwork", False)
+    document["spec"] |= {"hostPID": False, "hostIPC": False, "hostUsers": True, "os": {"name": "linux"}}
+    document["spec"]["securityContext"] = {"seccompProfile": {"type": "Unconfined"}, "fsGroupChangePolicy": "Always"}
+    document["spec"]["containers"][0] |= {
+        "stdin": False, "stdinOnce": False, "tty": False,
+        "securityContext": {"privileged": False, "procMount": "Default", "seccompProfile": {"type": "Unconfined"}},
+    }  # fmt: skip
+    assert manifest.check(document, path).ignored == ("spec.securityContext.fsGroupChangePolicy",)
+
+
+def test_another_projected_volume_is_refused(path: str) -> None:
+    document = changed("spec.volumes", [{"name": "token", "projected": {}}])
+    document["spec"]["containers"][0]["volumeMounts"] = [{"name": "token", "mountPath": "/t"}]
+    assert error_of(document, path) == "spec.volumes[0].projected: not supported"
+
+
+def test_all_faults_are_told_at_once(path: str) -> None:
+    document = changed("spec.restartPolcy", "Never")
+    document["spec"] |= {"terminationGracePeriodSeconds": "soon", "hostNetwork": True}
+    document["spec"]["volumes"] = [{"name": "v", "configMap": {}}, {"name": "W"}]
+    document["spec"]["containers"].append(
+        {"name": "d", "command": "sh", "livenessProbe": {}, "env": [{"value": 1}], "volumeMounts": [{"name": "v"}]}
+    )
+    with pytest.raises(PodError) as caught:
+        manifest.check(document, path)
+    head, *faults = caught.value.lines
+    assert head == "pod.yaml: 12 faults:"
+    assert sorted(fault.strip() for fault in faults) == sorted([
+        "spec.volumes[0].configMap: not supported",
+        "spec.volumes[1].name: 'W' is not a name of a-z, 0-9 and '-' with at most 63 characters",
+        "spec.volumes[1]: needs one of emptyDir: {} and hostPath: {path: ...}",
+        "spec.containers[1].image: is missing",
+        "spec.containers[1].command: must be a list, it is 'sh'",
+        "spec.containers[1].env[0].name: is missing",
+        "spec.containers[1].env[0].value: must be a string, it is 1; quote it",
+        "spec.containers[1].volumeMounts[0].mountPath: is missing",
+        "spec.containers[1].livenessProbe: not supported",
+        "spec.terminationGracePeriodSeconds: must be a whole number from 0 to 1000000, it is 'soon'",
+        "spec.hostNetwork: not supported, but as false",
+        "spec.restartPolcy: unknown field; did you mean restartPolicy?",
+    ])  # fmt: skip
+    assert str(caught.value) == "pod.yaml: 12 faults: " + "; ".join(fault.strip() for fault in faults)
+
+
+def test_faults_are_bounded(path: str) -> None:
+    document = changed("spec.x", 1)
+    document["spec"] |= {f"field{number}\n\x1b[31m{'y' * 1000}": "z" * 1000 for number in range(5000)}
+    with pytest.raises(PodError) as caught:
+        manifest.check(document, path)
+    assert len(caught.value.lines) == 32
+    assert caught.value.lines[-1] == "  and 4971 more"
+    assert len(str(caught.value)) < 5000
+    assert str(caught.value).isprintable()
+
+
 def test_null_is_absence(path: str) -> None:
     pod = manifest.check(changed("spec.initContainers", None), path)
     assert pod.init == ()
@@ -155,7 +269,7 @@ def test_null_is_absence(path: str) -> None:
 
 def test_name_of_the_command_line(path: str) -> None:
     assert manifest.check(MINIMAL, path, "other").name == "other"
-    with pytest.raises(PodError, match="--name: name: 'Other' is not a name"):
+    with pytest.raises(PodError, match="^flag --name: 'Other' is not a name"):
         manifest.check(MINIMAL, path, "Other")
     with pytest.raises(PodError, match="metadata.nam: unknown field"):
         manifest.check(changed("metadata.nam", "x"), path, "other")
@@ -242,11 +356,25 @@ def test_no_quantity(text: Any) -> None:
         (b"? [a]\n: 1\n", "a key is not a string"),
         (b"a: 1\n---\nb: 2\n", "m: 2 documents, but a manifest is one v1 Pod"),
         (b"", "m: 0 documents"),
-        (b"a: !!python/object/apply:os.system [id]\n", "could not determine a constructor"),
+        (b"a: !!python/object/apply:os.system [id]\n", "python/object/apply:os.system' is not allowed"),
         (b"a: \x00\n", "m: "),
         (b"\xff\xfe\xff", "m: "),
         (b"[" * 5000, "m: "),
         (b"a: *b\n", "found undefined alias"),
+        (b"[" * 65 + b"]" * 65, "m: line 1 column 65: nested more than 64 levels deep"),
+        (b"- " * 65 + b"a", "m: line 1 column 129: nested more than 64 levels deep"),
+        (b"- a\n" * 20000, "m: line 20000 column 3: more than 20000 values"),
+        (b"---\na\n" * 20001, "more than 20000 values"),
+        (b"a: &a {<<: *a}\n", "m: line 1 column 4: a mapping merges itself"),
+        (b"a: {<<: b}\n", "a merge (<<) names what is not a mapping"),
+        (
+            b"a: &a {" + b"".join(b"k%d: 1, " % n for n in range(200)) + b"}\nb: {<<: [" + b"*a, " * 200 + b"]}\n",
+            "than 20000 v",
+        ),
+        (b"a: 1" + b":1" * 50000, "m: line 1 column 4: a number is too long"),
+        (b"a: !!int 1" + b":1" * 50000, "a number is too long"),
+        (b"a: !!set {b, c}\n", "set' is not allowed"),
+        (b"a: !" + b"t" * 70000 + b" 1\n", "is not allowed"),
     ],
 )
 def test_yaml_refused(text: bytes, expected: str) -> None:
@@ -259,6 +387,16 @@ def test_yaml_refused(text: bytes, expected: str) -> None:
 def test_yaml_anchors_and_merges() -> None:
     text = b"base: &b {x: 1, y: 2}\nother: {<<: *b, y: 3}\n---\n"
     assert yamltext.parse(text, "m") == {"base": {"x": 1, "y": 2}, "other": {"x": 1, "y": 3}}
+    text = b"a: &a {x: 1, z: 0}\nb: &b {<<: *a, x: 2}\nc: {y: 4, <<: [*b, *a]}\n"  # the first one named wins
+    assert yamltext.parse(text, "m") == {"a": {"x": 1, "z": 0}, "b": {"x": 2, "z": 0}, "c": {"x": 2, "z": 0, "y": 4}}
+
+
+def test_nested_merges_do_not_multiply() -> None:
+    text = "a0: &a0 {x: 1, y: 2}\n" + "".join(f"a{n}: &a{n}\n  <<: [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 41))
+    assert len(text) < 1300
+    document = yamltext.parse(text.encode(), "m")
+    assert isinstance(document, dict)
+    assert document["a40"] == {"x": 1, "y": 2}
 
 
 def test_file_that_is_not_there(tmp_path: Path) -> None:
