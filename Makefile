@@ -109,8 +109,9 @@ install: $(B)/.built $(B)/deps/.stamp ## install to DESTDIR/PREFIX (PREFIX=/usr/
 		mv $(DESTDIR)$(PREFIX)/bin/.$$program $(DESTDIR)$(PREFIX)/bin/$$program; done
 	@sed 's,@PREFIX@,$(PREFIX),' packaging/pyoci.conf.in > $(DROP_IN)
 	@chmod -R go-w $(LIBRARY) && chmod 644 $(DROP_IN)
-	@echo "installed $(DESTDIR)$(PREFIX)/bin/pyoci; for podman: ln -s $(PREFIX)/share/containers/containers.conf.d/50-pyoci.conf" \
-		/etc/containers/containers.conf.d/
+	@echo "installed $(DESTDIR)$(PREFIX)/bin/pyoci"
+	@echo "for podman: mkdir -p /etc/containers/containers.conf.d &&" \
+		"ln -sf $(PREFIX)/share/containers/containers.conf.d/50-pyoci.conf /etc/containers/containers.conf.d/"
 
 uninstall: ## remove what install put there
 	rm -rf $(DESTDIR)$(PREFIX)/bin/pyoci $(DESTDIR)$(PREFIX)/bin/pyoci-python $(LIBRARY) $(DROP_IN)
@@ -146,6 +147,8 @@ check-c: $(VENV)/.stamp ## C and assembly with all warnings as errors
 	@$(CC) -Wall -Werror -c -Icsrc/pause csrc/pause/pause_$$(uname -m).S -o /dev/null
 
 check-aarch64: ## cross-compile init and pause for aarch64
+	@command -v $(CROSS)gcc >/dev/null || \
+		{ echo "make: $(CROSS)gcc, the compiler for aarch64, is missing; run: make deps-test" >&2; exit 1; }
 	@mkdir -p $(B)/aarch64
 	@$(CROSS)gcc $(STRICT) -static -Icsrc $(INIT_SOURCES) -o $(B)/aarch64/pyoci-init
 	@$(CROSS)gcc -nostdlib -static -s -Wl,--build-id=none -Wl,-T,csrc/pause/pause.ld csrc/pause/pause_aarch64.S \

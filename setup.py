@@ -9,7 +9,7 @@
     pyoci-python beside an image: the program that embeds CPython, for what is not in the image
 
 Environment: CC (gcc), MUSL_CC (musl-gcc if it is there, else CC), PYOCI_LAUNCHER=embed or script to have the second or
-the third, PYOCI_COMMIT for --version (make asks git), PYOCI_CFFI_SOURCE (see csrc/launcher/make_image.py).
+the third, PYOCI_COMMIT for --version (default: what git says), PYOCI_CFFI_SOURCE (see csrc/launcher/make_image.py).
 """
 
 from __future__ import annotations
@@ -55,6 +55,18 @@ def sources(directory: str, *patterns: str) -> list[str]:
     return sorted(path for one in patterns for path in glob.glob(os.path.join(directory, one), recursive=True))
 
 
+def commit_of_tree() -> str:
+    """Returns the commit that is checked out here, or "" where this is no clone or git is missing."""
+    if not os.path.exists(".git"):  # git would look further up, and might find another project's
+        return ""
+    command = ["git", "--no-optional-locks", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
 class BuildPackage(build_py):
     """Copies the package, and adds what is generated from schema/."""
 
@@ -90,7 +102,7 @@ class BuildPackage(build_py):
 
     def write_commit(self) -> None:
         """Writes pyoci/_commit.py, for --version, if the commit is known."""
-        commit = os.environ.get("PYOCI_COMMIT", "")
+        commit = os.environ.get("PYOCI_COMMIT") or commit_of_tree()
         path = os.path.join(self.build_lib, "pyoci", "_commit.py")
         if commit:
             with open(path, "w", encoding="utf-8") as file:

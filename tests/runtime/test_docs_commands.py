@@ -21,7 +21,8 @@ DOCUMENTS = [path for path in docs.documents() if path.exists() and any(block.ru
 def make_place(runtime: Runtime) -> Path:
     """A directory with `work`, which looks like the clone of the repository in which a reader types.
 
-    pyoci keeps its states in the test's own root, and sudo does nothing.
+    pyoci keeps its states in the test's own root. sudo does nothing but set
+    its own path, as on Debian (secure_path).
     """
     path = runtime.tmp / "docs"
     (path / "work/build").mkdir(parents=True)
@@ -31,7 +32,7 @@ def make_place(runtime: Runtime) -> Path:
         (path / "work/build" / name).symlink_to(REPOSITORY / "build" / name)
     for program, line in (
         (path / "work/build/pyoci", f'exec {runtime.command} --root {runtime.root} "$@"'),
-        (path / "bin/sudo", 'exec "$@"'),
+        (path / "bin/sudo", 'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin exec "$@"'),
     ):
         program.write_text(f"#!/bin/sh\n{line}\n")
         program.chmod(0o755)
