@@ -25,7 +25,7 @@ PIP := $(RUN) -m pip --quiet --disable-pip-version-check --no-input
 REQUIREMENTS := packaging/requirements.txt packaging/requirements-dev.txt
 
 SOURCES := $(shell find pyoci csrc schema -type f -not -name '*.pyc') setup.py pyproject.toml
-PY_SOURCES := setup.py $(wildcard schema/*.py csrc/*/*.py)
+PY_SOURCES := setup.py $(wildcard schema/*.py csrc/*.py csrc/*/*.py)
 C_SOURCES := $(wildcard csrc/*.h csrc/*/*.h csrc/*/*.c tests/*/*.c bundles/*.c bundles/*/*.c)
 INIT_SOURCES := $(wildcard csrc/init/*.c)
 STRICT := -std=gnu11 -D_GNU_SOURCE -O2 -Wall -Wextra -Werror
@@ -171,12 +171,12 @@ SANITIZED := $(patsubst tests/c/%.c,$(B)/sanitize/%,$(wildcard tests/c/*.c))
 sanitize: $(B)/sanitize/pyoci-init $(SANITIZED) ## a trapping pyoci-init; build and run tests/c with ASan and UBSan
 	@for program in $(SANITIZED); do ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=halt_on_error=1 $$program; done
 
-$(B)/sanitize/pyoci-init: $(INIT_SOURCES) $(wildcard csrc/init/*.h csrc/*.h)
+$(B)/sanitize/pyoci-init: $(INIT_SOURCES) $(wildcard csrc/init/*.h csrc/*.h csrc/*.def)
 	@mkdir -p $(@D)
 	@musl-gcc $(STRICT) -g -static -fsanitize=undefined -fsanitize-undefined-trap-on-error -idirafter /usr/include \
 		-idirafter /usr/include/$$($(CC) -print-multiarch) -Icsrc $(INIT_SOURCES) -o $@
 
-$(B)/sanitize/%: tests/c/%.c $(wildcard csrc/*/*.c csrc/*/*.h csrc/*.h)
+$(B)/sanitize/%: tests/c/%.c $(wildcard csrc/*/*.c csrc/*/*.h csrc/*.h csrc/*.def)
 	@mkdir -p $(@D)
 	@$(CC) $(STRICT) -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -Icsrc -Icsrc/init -Icsrc/native \
 		$< -o $@

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Builds what is not Python: two cffi extensions, three C programs and the generated schema checks.
+"""Builds what is not Python: two cffi extensions, three C programs, and the modules that are generated.
 
 ``pip install .`` and ``make`` both come here. The programs are
 
@@ -33,6 +33,9 @@ STANDARD = ["-std=gnu11", "-D_GNU_SOURCE"]
 WARNINGS = ["-Wall", "-Wextra", "-Werror"]
 EXTENSIONS = ["csrc/native/build.py", "csrc/native/seccomp_build.py"]
 SCHEMA_COMPILERS = ["schema/generate.py", "schema/typeddicts.py"]
+PROTOCOL = ["csrc/plan.h", "csrc/operations.def"]
+PROTOCOL_COMPILER = "csrc/protocol.py"
+GENERATED = ["_commit.py", "config/checks.py", "protocol.py", "plan/records.py"]
 
 
 def is_stale(output: str, inputs: list[str]) -> bool:
@@ -68,19 +71,20 @@ def commit_of_tree() -> str:
 
 
 class BuildPackage(build_py):
-    """Copies the package, and adds what is generated from schema/."""
+    """Copies the package, and adds what is generated from schema/ and csrc/."""
 
     def run(self) -> None:
         """Fills build_lib/pyoci."""
         self.remove_vanished()
         super().run()
         self.compile_schemas()
+        self.compile_protocol()
         self.write_commit()
 
     def remove_vanished(self) -> None:
         """Takes out modules whose source is gone, so that an incremental build equals a fresh one."""
         package = os.path.join(self.build_lib, "pyoci")
-        generated = [os.path.join(package, "config", "checks.py"), os.path.join(package, "_commit.py")]
+        generated = [os.path.join(package, name) for name in GENERATED]
         for directory, _, names in os.walk(package):
             source = os.path.join("pyoci", os.path.relpath(directory, package))
             for name in names:
@@ -99,6 +103,13 @@ class BuildPackage(build_py):
         os.makedirs(data, exist_ok=True)
         for path in schemas:
             self.copy_file(path, os.path.join(data, os.path.basename(path)))
+
+    def compile_protocol(self) -> None:
+        """Writes pyoci/protocol.py and pyoci/plan/records.py from what Python and C share."""
+        package = os.path.join(self.build_lib, "pyoci")
+        outputs = [os.path.join(package, "protocol.py"), os.path.join(package, "plan", "records.py")]
+        if any(is_stale(output, [*PROTOCOL, PROTOCOL_COMPILER]) for output in outputs):
+            run([sys.executable, PROTOCOL_COMPILER, package])
 
     def write_commit(self) -> None:
         """Writes pyoci/_commit.py, for --version, if the commit is known."""
@@ -145,7 +156,7 @@ class BuildPrograms(Command):
 def build_init(output: str) -> None:
     """pyoci-init, static. musl makes it some tens of KB, which are sealed for each container; glibc 20 times that."""
     inputs = sources("csrc/init", "*.c", "*.h")
-    if not is_stale(output, [*inputs, "csrc/plan.h"]):
+    if not is_stale(output, [*inputs, *PROTOCOL]):
         return
     compiler = shlex.split(os.environ.get("MUSL_CC", "")) or ([tool] if (tool := shutil.which("musl-gcc")) else CC)
     headers: list[str] = []

@@ -2,18 +2,18 @@
  *
  * The launch plan: what Python hands to pyoci-init, and what the two say to each other.
  *
- * This header is the only definition of both. The C programs include it; setup.py gives the same
- * text (without its # lines) to cffi, so Python sees the very same names, numbers and layouts.
- * So: enums and structs only, no macros.
+ * This header, with the list of operations beside it (operations.def), is the only definition of both. The C programs
+ * include it; csrc/protocol.py makes the same numbers and layouts for Python (pyoci/protocol.py), and setup.py gives
+ * its text (without its # lines) to cffi. So: enums and structs only, no macros.
  *
  * A plan is one sealed memfd:
  *
- *     struct plan_header | struct plan_op [op_count] | char strings [strings_size]
+ *     struct plan_header | operations [operations_size] | strings [strings_size]
  *
- * Operations are executed in their order, without a branch. A text argument is an offset into the
- * strings, 0 is the empty text (strings[0] is NUL), and each text ends with NUL. A list (argv, an
- * environment, options) is a text that gives its length in decimal, then that many texts. A binary
- * argument (a seccomp program) is an offset in text[], a multiple of 8, with its length in num[].
+ * Operations are executed in their order, without a branch. Each is a struct plan_op and one 64-bit word for each of
+ * its fields. A text is an offset into the strings, 0 is the empty text (strings[0] is NUL), and each text ends with
+ * NUL. A list (argv, an environment, options) is a text that gives its length in decimal, then that many texts. Bytes
+ * (a seccomp program) are at an offset that is a multiple of 8: their number as 64 bits, then they.
  *
  * Slots are small integers for descriptors that init itself opens and uses later (a cloned mount tree).
  */
@@ -23,65 +23,9 @@
 #include <stdint.h>
 
 enum plan_limits {
-    PLAN_MAGIC = 0x70796f63, /* "pyoc" */
-    PLAN_TEXTS = 4,
-    PLAN_NUMS = 5,
+    PLAN_MAGIC = 0x70796f64, /* "pyod" */
     PLAN_SLOTS_MAX = 4096,
     SYNC_BYTES = 131072 /* the longest message on a sync socket */
-};
-
-/* Where each operation came from: its JSON pointer into config.json, for the error report. */
-enum plan_text { PLAN_WHERE = 0, PLAN_PATH = 1, PLAN_DATA = 2, PLAN_MORE = 3 };
-
-enum plan_kind {
-    PLAN_NONE = 0,
-    /* namespaces */
-    PLAN_SETNS,        /* num: descriptor, CLONE_NEW* flags (a pidfd takes several) */
-    PLAN_UNSHARE,      /* num: CLONE_NEW* flags */
-    PLAN_TIME_OFFSETS, /* data: text for /proc/self/timens_offsets; makes and enters a time namespace */
-    PLAN_CLONE,        /* num: CLONE_NEWPID or 0. The child goes on as the runtime's child; the parent ends */
-    PLAN_SYNC,         /* num: enum sync_message to send; then waits for SYNC_GO or SYNC_STATE */
-    PLAN_BECOME_ROOT,  /* uid and gid 0 of the new user namespace; num: 1 to clear the groups */
-    PLAN_SETSID,
-    PLAN_LOOPBACK, /* brings lo up */
-    /* mounts before the root is pivoted; targets are resolved inside the root */
-    PLAN_PROPAGATION, /* path (host view, "/" after the pivot); num: MS_* propagation, recursive */
-    PLAN_ROOTFS,      /* path: clones the tree and mounts it over itself; every later target is in it */
-    PLAN_OPEN_TREE,   /* path: source; num: slot, recursive, no-follow */
-    PLAN_BIND,        /* path: target; num: slot, enum plan_mount_flag, attr_set, attr_clr, propagation */
-    PLAN_MOUNT,       /* path: target; data: type; more: options, a list (the source is one);
-                          num: -, enum plan_mount_flag, attr_set, attr_clr, propagation */
-    PLAN_SET_ATTR,    /* path: a mount inside the root; num: -, flags, attr_set, attr_clr, propagation */
-    PLAN_MKNOD,       /* path; num: mode with type, rdev, uid, gid */
-    PLAN_SYMLINK,     /* path; data: what it points to */
-    PLAN_MKDIR,       /* path and its parents inside the root; num: mode */
-    PLAN_PIVOT_ROOT,  /* num: 1 for MS_MOVE and chroot (--no-pivot) */
-    PLAN_MASK,        /* path: a file gets /dev/null, a directory an empty read-only tmpfs; absent is fine */
-    PLAN_READONLY,    /* path: made read-only with all below it; absent is fine */
-    PLAN_PROC_WRITE,  /* path below a private procfs; data: what is written */
-    PLAN_HOSTNAME,    /* data */
-    PLAN_DOMAINNAME,  /* data */
-    /* the process */
-    PLAN_HOOK,    /* path; data: argv; more: environment; num: timeout in ms (0: none). stdin: SYNC_STATE's payload */
-    PLAN_CONSOLE, /* num: descriptor of the console socket, rows, columns, uid, 1 to bind it on /dev/console */
-    PLAN_STDIO_OWNER, /* num: uid: descriptors 0-2 that are not /dev/null become the user's */
-    PLAN_KEYRING,     /* data: name of the new session keyring */
-    PLAN_RLIMIT,      /* num: resource, soft, hard */
-    PLAN_ENVIRONMENT, /* data: the process's environment, a list */
-    PLAN_HOME,        /* num: uid. Sets HOME from the container's passwd if the environment lacks it */
-    PLAN_PROGRAM,     /* data: argv. Resolves argv[0] now, so that create reports it */
-    PLAN_CWD,         /* path; num: 1 to leave a refusal to the next PLAN_CWD (after the user is set) */
-    PLAN_BOUNDING,    /* num: mask of capabilities to keep */
-    PLAN_USER,        /* data: list of decimal groups; num: uid, gid, umask or -1, 1 to keep the groups */
-    PLAN_CREATED,     /* tells the runtime, closes the sync socket, waits for SYNC_START on the start socket */
-    PLAN_SCHEDULER,   /* num: policy, nice, priority, flags; data: list of runtime, deadline, period */
-    PLAN_IOPRIO,      /* num: the value for ioprio_set(2) */
-    PLAN_PERSONALITY, /* num: the value for personality(2) */
-    PLAN_NO_NEW_PRIVS,
-    PLAN_SECCOMP, /* data: struct sock_filter[]; num: bytes, SECCOMP_FILTER_FLAG_* */
-    PLAN_CAPS,    /* num: effective, permitted, inheritable, ambient */
-    PLAN_EXEC,    /* execve of PLAN_PROGRAM; only 0-2 and the preserved descriptors stay open */
-    PLAN_KINDS
 };
 
 enum plan_mount_flag {
@@ -96,11 +40,10 @@ enum plan_mount_flag {
     PLAN_MOUNT_COPY_UP = 256 /* a tmpfs begins with what the directory holds that it covers */
 };
 
+/* The head of each operation. */
 struct plan_op {
-    uint32_t kind;
-    uint32_t text[4]; /* PLAN_TEXTS */
-    uint32_t reserved;
-    int64_t num[5]; /* PLAN_NUMS */
+    uint32_t kind;  /* enum plan_kind (operations.def) */
+    uint32_t where; /* text: the JSON pointer into config.json of what asked for it, for the error report */
 };
 
 /* The descriptors that init is started with. 0-2 are the process's own; then --preserve-fds; then the plan
@@ -113,8 +56,10 @@ struct plan_fds {
 
 struct plan_header {
     uint32_t magic;
-    uint32_t op_count;
+    uint32_t operations_size;
     uint32_t strings_size;
+    uint32_t directory_mode; /* of directories and files that operations make, where they are missing */
+    uint32_t file_mode;
     struct plan_fds fds;
 };
 
@@ -165,7 +110,7 @@ struct sync_header {
 
 struct sync_failure {
     uint32_t op_index;
-    uint32_t kind;   /* enum plan_kind */
+    uint32_t kind;   /* enum plan_kind (operations.def) */
     uint32_t step;   /* lengths of the four texts that follow, without NUL: the system call or step, */
     uint32_t path;   /* the path it was about, */
     uint32_t where;  /* the JSON pointer, */

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import os
 
-from pyoci._native import ffi
-from pyoci._native import lib as lib
+from pyoci._native import ffi, lib
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,7 +59,7 @@ class Failure:
 
 
 class Message:
-    """One message of a sync socket; ``kind`` is a lib.SYNC_* number."""
+    """One message of a sync socket; ``kind`` is a SYNC_* number of pyoci.protocol."""
 
     __slots__ = ("kind", "value", "payload")
 
@@ -79,13 +78,9 @@ def init_memfd(path: str) -> int:
     return _checked(lib.pyoci_init_memfd(os.fsencode(path)), "memfd_create", path)
 
 
-def plan_memfd(
-    ops: Sequence[tuple[int, Sequence[int], int, Sequence[int]]], strings: bytes, fds: dict[str, int]
-) -> int:
-    """The plan as a sealed memfd. ``ops``: (kind, text offsets, 0, numbers), the fields of struct plan_op."""
-    head = ffi.new("struct plan_fds *", fds)
-    table = ffi.new("struct plan_op[]", ops)
-    return _checked(lib.pyoci_plan_memfd(head, table, len(ops), strings, len(strings)), "memfd_create", "plan")
+def plan_memfd(plan: bytes) -> int:
+    """The plan (pyoci.plan.encode) as a sealed memfd."""
+    return _checked(lib.pyoci_plan_memfd(plan, len(plan)), "memfd_create", "plan")
 
 
 def spawn(

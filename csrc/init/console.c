@@ -72,20 +72,20 @@ static int bind_console(struct init *init, int slave) {
     return done;
 }
 
-int op_console(struct init *init, const struct plan_op *op) {
-    int socket = (int)op->num[0];
+int op_console(struct init *init, const struct op_console *args) {
+    int socket = (int)args->socket;
     int master = open_master(init);
     if (master < 0)
         return -1;
     int slave = open_slave(init, master);
     if (slave < 0)
         return -1;
-    struct winsize size = {.ws_row = (unsigned short)op->num[1], .ws_col = (unsigned short)op->num[2]};
+    struct winsize size = {.ws_row = (unsigned short)args->rows, .ws_col = (unsigned short)args->columns};
     if (size.ws_row && size.ws_col && ioctl(slave, TIOCSWINSZ, &size) < 0)
         return fail(init, "TIOCSWINSZ", "/dev/pts/ptmx");
-    if (fchown(slave, (uid_t)op->num[3], (gid_t)-1) < 0)
+    if (fchown(slave, (uid_t)args->uid, (gid_t)-1) < 0)
         return fail(init, "fchown", "terminal");
-    if (op->num[4] && bind_console(init, slave) < 0)
+    if (args->bind && bind_console(init, slave) < 0)
         return -1;
     if (send_master(init, socket, master) < 0)
         return -1;

@@ -21,12 +21,12 @@ static int check_node(struct init *init, int parent, const char *name, const cha
     return fail_with(init, "mknodat", path, EEXIST, "what stands there is not this device");
 }
 
-int op_mknod(struct init *init, const struct plan_op *op) {
-    const char *path = text(init, op, PLAN_PATH);
+int op_mknod(struct init *init, const struct op_mknod *args) {
+    const char *path = args->path;
     const char *step;
     char name[256];
-    mode_t mode = (mode_t)op->num[0];
-    dev_t device = (dev_t)op->num[1];
+    mode_t mode = (mode_t)args->mode;
+    dev_t device = (dev_t)args->device;
     int parent = resolve_parent(init, path, name, &step);
     if (parent < 0)
         return fail(init, step, path);
@@ -38,28 +38,28 @@ int op_mknod(struct init *init, const struct plan_op *op) {
         done = check_node(init, parent, name, path, mode, device);
     else if (made < 0)
         done = fail(init, "mknodat", path);
-    else if (fchownat(parent, name, (uid_t)op->num[2], (gid_t)op->num[3], AT_SYMLINK_NOFOLLOW) < 0)
+    else if (fchownat(parent, name, (uid_t)args->uid, (gid_t)args->gid, AT_SYMLINK_NOFOLLOW) < 0)
         done = fail(init, "fchownat", path);
     close(parent);
     return done;
 }
 
-int op_symlink(struct init *init, const struct plan_op *op) {
-    const char *path = text(init, op, PLAN_PATH);
+int op_symlink(struct init *init, const struct op_symlink *args) {
+    const char *path = args->path;
     const char *step;
     char name[256];
     int parent = resolve_parent(init, path, name, &step);
     if (parent < 0)
         return fail(init, step, path);
     int done = 0;
-    if (symlinkat(text(init, op, PLAN_DATA), parent, name) < 0 && errno != EEXIST)
+    if (symlinkat(args->target, parent, name) < 0 && !tolerates(args->tolerated, errno))
         done = fail(init, "symlinkat", path);
     close(parent);
     return done;
 }
 
-int op_mkdir(struct init *init, const struct plan_op *op) {
-    const char *path = text(init, op, PLAN_PATH);
+int op_mkdir(struct init *init, const struct op_mkdir *args) {
+    const char *path = args->path;
     const char *step;
     int fd = resolve(init, path, 0, RESOLVE_DIRECTORY, &step);
     if (fd < 0)
@@ -70,9 +70,8 @@ int op_mkdir(struct init *init, const struct plan_op *op) {
 
 /* A procfs that no path leads to, so nothing of the container's can stand in the way of the write
  * (CVE-2019-16884, CVE-2025-52881). */
-int op_proc_write(struct init *init, const struct plan_op *op) {
-    const char *path = text(init, op, PLAN_PATH);
-    const char *data = text(init, op, PLAN_DATA);
+int op_proc_write(struct init *init, const struct op_proc_write *args) {
+    const char *path = args->path;
     int context = fsopen("proc", FSOPEN_CLOEXEC);
     if (context < 0)
         return fail(init, "fsopen", path);
@@ -90,7 +89,7 @@ int op_proc_write(struct init *init, const struct plan_op *op) {
     errno = error;
     if (fd < 0)
         return fail(init, "openat2", path);
-    ssize_t written = write(fd, data, strlen(data));
+    ssize_t written = write(fd, args->value, strlen(args->value));
     error = errno;
     close(fd);
     errno = error;

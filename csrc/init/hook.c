@@ -69,9 +69,9 @@ struct hook {
     int input, errors, failed[2];
 };
 
-static bool open_hook(const struct init *init, const struct plan_op *op, struct hook *hook) {
-    hook->argv = list_array(text(init, op, PLAN_DATA), 0);
-    hook->env = list_array(text(init, op, PLAN_MORE), 0);
+static bool open_hook(const struct init *init, const struct op_hook *args, struct hook *hook) {
+    hook->argv = list_array(args->args, 0);
+    hook->env = list_array(args->env, 0);
     hook->input = memory_file("hook-state", init->state);
     hook->errors = memory_file("hook-errors", NULL);
     return hook->argv && hook->env && hook->input >= 0 && hook->errors >= 0 && pipe2(hook->failed, O_CLOEXEC) == 0;
@@ -115,13 +115,13 @@ static int run_hook(struct hook *hook, const char *path, int timeout, bool *in_t
     return error ? (errno = error, -1) : 0;
 }
 
-int op_hook(struct init *init, const struct plan_op *op) {
-    const char *path = text(init, op, PLAN_PATH);
-    int timeout = op->num[0] > INT_MAX ? INT_MAX : (int)op->num[0], status = 0;
+int op_hook(struct init *init, const struct op_hook *args) {
+    const char *path = args->path;
+    int timeout = args->timeout > INT_MAX ? INT_MAX : (int)args->timeout, status = 0;
     struct hook hook = {.input = -1, .errors = -1, .failed = {-1, -1}};
     char last[200], why[300];
     bool in_time = false;
-    if (!open_hook(init, op, &hook)) {
+    if (!open_hook(init, args, &hook)) {
         int error = errno;
         close_hook(&hook);
         return fail_with(init, "hook", path, error, NULL);

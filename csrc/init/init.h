@@ -2,7 +2,7 @@
  *
  * pyoci-init: executes a launch plan (plan.h) inside the container's namespaces.
  *
- * One function an operation. Each returns 0, or fail(...), which notes step, path and errno and
+ * One function an operation (operations.def). Each returns 0, or fail(...), which notes step, path and errno and
  * returns -1; only main.c reports and ends. Nothing here prints, and nothing knows config.json.
  */
 #ifndef PYOCI_INIT_H
@@ -12,22 +12,22 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "operations.h"
 #include "plan.h"
 
 struct init {
     const struct plan_header *header;
-    const struct plan_op *ops;
+    const struct plan_op *op; /* the operation that runs now, */
+    uint32_t index;           /* and how many were before it */
     const char *strings;
-    uint32_t index; /* of the operation that runs now */
-    int report;     /* where SYNC_FAILED goes: the sync socket, later start's connection */
-    int root;       /* O_PATH on the container's root; every in-root path is resolved below it */
-    int empty;      /* the mount that masks directories, once there is one */
-    int *slots;     /* descriptors of cloned trees, PLAN_SLOTS_MAX */
-    char *state;    /* the state document for hooks, NUL-terminated */
-    char **argv;    /* PLAN_PROGRAM */
+    int report;  /* where SYNC_FAILED goes: the sync socket, later start's connection */
+    int root;    /* O_PATH on the container's root; every in-root path is resolved below it */
+    int *slots;  /* descriptors of mounts that are not attached yet, PLAN_SLOTS_MAX */
+    char *state; /* the state document for hooks, NUL-terminated */
+    char **argv; /* PLAN_PROGRAM */
     char **env;
     const char *program; /* argv[0], resolved */
-    bool cwd_refused;    /* the first PLAN_CWD was refused and waits for the user's identity */
+    bool cwd_done;       /* else the next PLAN_CHDIR is to try again, with the user's identity */
     struct {
         const char *step;
         int error;
@@ -40,13 +40,16 @@ struct init {
 int fail(struct init *init, const char *step, const char *path);
 int fail_with(struct init *init, const char *step, const char *path, int error, const char *detail);
 
-static inline const char *text(const struct init *init, const struct plan_op *op, enum plan_text which) {
-    return init->strings + op->text[which];
+/* Whether the operation said that this errno is no failure. */
+static inline bool tolerates(uint64_t errnos, int error) {
+    return error > 0 && error < 64 && errnos >> error & 1;
 }
 
 /* plan.c */
 /* Maps the plan; what it says is whole then. The descriptor is closed, the mapping stays. -1 with errno. */
 int load_plan(struct init *init, int fd);
+/* The bytes that an operation takes in the plan: the next one begins behind them. */
+size_t operation_size(const struct plan_op *op);
 /* The first text of a list (plan.h) and how many there are; each next one begins after the NUL. */
 const char *list_first(const char *list, size_t *count);
 /* A list as a NULL-terminated array, with room for `extra` more; NULL when memory is short. */
@@ -67,15 +70,6 @@ int resolve(const struct init *init, const char *path, int flags, enum resolve_c
 /* The same for the parent of `path`; `name` is its last part, in a buffer of the caller's of at least 256 bytes. */
 int resolve_parent(const struct init *init, const char *path, char *name, const char **step);
 int open_in_root(int root, const char *path, uint64_t flags, uint64_t resolve_flags);
-
-/* One file an area; main.c has the table. */
-typedef int operation(struct init *init, const struct plan_op *op);
-operation op_setns, op_unshare, op_time_offsets, op_clone, op_sync, op_become_root, op_setsid, op_loopback;
-operation op_propagation, op_rootfs, op_open_tree, op_bind, op_mount, op_set_attr, op_pivot_root;
-operation op_mknod, op_symlink, op_mkdir, op_mask, op_readonly, op_proc_write, op_hostname, op_domainname;
-operation op_hook, op_console, op_stdio_owner, op_keyring, op_rlimit, op_environment, op_home, op_program, op_cwd;
-operation op_bounding, op_user, op_created, op_scheduler, op_ioprio, op_personality, op_no_new_privs;
-operation op_seccomp, op_caps, op_exec;
 
 /* copyup.c: copies what `path` in the root holds to the new mount `tree`. */
 int copy_up(struct init *init, int tree, const char *path);

@@ -15,51 +15,6 @@
 
 #include "sys.h"
 
-static operation *const operations[PLAN_KINDS] = {
-    [PLAN_SETNS] = op_setns,
-    [PLAN_UNSHARE] = op_unshare,
-    [PLAN_TIME_OFFSETS] = op_time_offsets,
-    [PLAN_CLONE] = op_clone,
-    [PLAN_SYNC] = op_sync,
-    [PLAN_BECOME_ROOT] = op_become_root,
-    [PLAN_SETSID] = op_setsid,
-    [PLAN_LOOPBACK] = op_loopback,
-    [PLAN_PROPAGATION] = op_propagation,
-    [PLAN_ROOTFS] = op_rootfs,
-    [PLAN_OPEN_TREE] = op_open_tree,
-    [PLAN_BIND] = op_bind,
-    [PLAN_MOUNT] = op_mount,
-    [PLAN_SET_ATTR] = op_set_attr,
-    [PLAN_MKNOD] = op_mknod,
-    [PLAN_SYMLINK] = op_symlink,
-    [PLAN_MKDIR] = op_mkdir,
-    [PLAN_PIVOT_ROOT] = op_pivot_root,
-    [PLAN_MASK] = op_mask,
-    [PLAN_READONLY] = op_readonly,
-    [PLAN_PROC_WRITE] = op_proc_write,
-    [PLAN_HOSTNAME] = op_hostname,
-    [PLAN_DOMAINNAME] = op_domainname,
-    [PLAN_HOOK] = op_hook,
-    [PLAN_CONSOLE] = op_console,
-    [PLAN_STDIO_OWNER] = op_stdio_owner,
-    [PLAN_KEYRING] = op_keyring,
-    [PLAN_RLIMIT] = op_rlimit,
-    [PLAN_ENVIRONMENT] = op_environment,
-    [PLAN_HOME] = op_home,
-    [PLAN_PROGRAM] = op_program,
-    [PLAN_CWD] = op_cwd,
-    [PLAN_BOUNDING] = op_bounding,
-    [PLAN_USER] = op_user,
-    [PLAN_CREATED] = op_created,
-    [PLAN_SCHEDULER] = op_scheduler,
-    [PLAN_IOPRIO] = op_ioprio,
-    [PLAN_PERSONALITY] = op_personality,
-    [PLAN_NO_NEW_PRIVS] = op_no_new_privs,
-    [PLAN_SECCOMP] = op_seccomp,
-    [PLAN_CAPS] = op_caps,
-    [PLAN_EXEC] = op_exec,
-};
-
 int fail_with(struct init *init, const char *step, const char *path, int error, const char *detail) {
     init->failure.step = step;
     init->failure.error = error;
@@ -83,13 +38,25 @@ static void reset_signals(void) {
         syscall(SYS_rt_sigaction, number, as_default, NULL, 8);
 }
 
+static int execute_one(struct init *init, const struct plan_op *op) {
+    switch ((enum plan_kind)op->kind) {
+#define OPERATION(KIND, name, fields)                                                                                  \
+    case PLAN_##KIND:                                                                                                  \
+        return op_##name(init, (const struct op_##name *)op);
+#include "operations.def"
+    case PLAN_NONE:
+    case PLAN_KINDS:
+        break;
+    }
+    return fail_with(init, "plan", "", ENOSYS, NULL);
+}
+
 static int execute(struct init *init) {
-    for (init->index = 0; init->index < init->header->op_count; init->index++) {
-        const struct plan_op *op = &init->ops[init->index];
-        if (!operations[op->kind])
-            return fail_with(init, "plan", "", ENOSYS, NULL);
-        if (operations[op->kind](init, op) < 0)
+    while ((const char *)init->op < init->strings) {
+        if (execute_one(init, init->op) < 0)
             return -1;
+        init->op = (const struct plan_op *)((const char *)init->op + operation_size(init->op));
+        init->index++;
     }
     return 0;
 }
@@ -97,7 +64,7 @@ static int execute(struct init *init) {
 int main(int argc, char **argv) {
     static int slots[PLAN_SLOTS_MAX];
     static char *no_environment[2]; /* room for HOME, as in op_environment */
-    static struct init init = {.root = -1, .empty = -1, .slots = slots, .env = no_environment};
+    static struct init init = {.root = -1, .slots = slots, .env = no_environment};
 
     /* Nobody in a joined namespace may attach to this process (CVE-2016-9962); and it must not outlive a runtime
      * that dies before the container is created. The end of the sync socket says the same where this is cleared. */

@@ -50,32 +50,32 @@ int attach(struct init *init, int tree, const char *path, int flags, enum resolv
     return done;
 }
 
-int op_propagation(struct init *init, const struct plan_op *op) {
-    const char *path = text(init, op, PLAN_PATH);
-    struct mount_attr attr = {.propagation = (uint64_t)op->num[0]};
-    if (mount_setattr(AT_FDCWD, path, op->num[1] ? AT_RECURSIVE : 0, &attr) < 0)
+int op_propagation(struct init *init, const struct op_propagation *args) {
+    const char *path = args->path;
+    struct mount_attr attr = {.propagation = args->propagation};
+    if (mount_setattr(AT_FDCWD, path, args->recursive ? AT_RECURSIVE : 0, &attr) < 0)
         return fail(init, "mount_setattr", path);
     return 0;
 }
 
-int op_open_tree(struct init *init, const struct plan_op *op) {
-    const char *path = text(init, op, PLAN_PATH);
+int op_open_tree(struct init *init, const struct op_open_tree *args) {
+    const char *path = args->path;
     unsigned int flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC;
-    if (op->num[1])
+    if (args->recursive)
         flags |= AT_RECURSIVE;
-    if (op->num[2])
+    if (args->nofollow)
         flags |= AT_SYMLINK_NOFOLLOW;
     int fd = open_tree(AT_FDCWD, path, flags);
     if (fd < 0)
         return fail(init, "open_tree", path);
-    init->slots[op->num[0]] = fd;
+    init->slots[args->slot] = fd;
     return 0;
 }
 
-int op_bind(struct init *init, const struct plan_op *op) {
-    const char *path = text(init, op, PLAN_PATH);
-    int tree = init->slots[op->num[0]];
-    int flags = (int)op->num[1];
+int op_bind(struct init *init, const struct op_bind *args) {
+    const char *path = args->path;
+    int tree = init->slots[args->slot];
+    int flags = (int)args->flags;
     struct stat st;
     if (fstat(tree, &st) < 0)
         return fail(init, "fstat", path);
@@ -83,10 +83,10 @@ int op_bind(struct init *init, const struct plan_op *op) {
         return fail_with(init, "open_tree", path, EACCES, "only procfs itself may be bound on /proc");
     if (attach(init, tree, path, flags, S_ISDIR(st.st_mode) ? RESOLVE_DIRECTORY : RESOLVE_FILE) < 0)
         return -1;
-    if (set_attributes(tree, (uint64_t)op->num[2], (uint64_t)op->num[3], (uint64_t)op->num[4], flags) < 0)
+    if (set_attributes(tree, args->attr_set, args->attr_clear, args->propagation, flags) < 0)
         return fail(init, "mount_setattr", path);
     close(tree);
-    init->slots[op->num[0]] = -1;
+    init->slots[args->slot] = -1;
     return 0;
 }
 
@@ -101,7 +101,6 @@ static int fail_context(struct init *init, int context, const char *step, const 
     return fail_with(init, step, path, error, got > 2 ? line + 2 : NULL);
 }
 
-/* "key=value" or "flag". */
 static int configure(int context, const char *option) {
     char key[128];
     const char *equals = strchr(option, '=');
@@ -132,46 +131,72 @@ static int keep_mode(const struct init *init, int context, const char *path) {
     return done;
 }
 
-int op_mount(struct init *init, const struct plan_op *op) {
-    const char *path = text(init, op, PLAN_PATH);
-    size_t options;
-    const char *option = list_first(text(init, op, PLAN_MORE), &options);
-    int flags = (int)op->num[1];
-    const char *type = text(init, op, PLAN_DATA);
+/* A context that has its type and its options, "key=value" or "flag" each. */
+static int open_context(struct init *init, const char *type, const char *options, const char *path) {
+    size_t count;
+    const char *option = list_first(options, &count);
     int context = fsopen(type, FSOPEN_CLOEXEC);
     if (context < 0)
         return fail_with(init, "fsopen", path, errno, type);
-    for (; options > 0; options--, option += strlen(option) + 1)
+    for (; count > 0; count--, option += strlen(option) + 1)
         if (configure(context, option) < 0)
             return fail_context(init, context, "fsconfig", path);
-    if ((flags & PLAN_MOUNT_KEEP_MODE) && keep_mode(init, context, path) < 0)
-        return fail_context(init, context, "fsconfig", path);
+    return context;
+}
+
+/* The context's file system as a mount that is nowhere yet. */
+static int close_context(struct init *init, int context, const char *path) {
     if (fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
         return fail_context(init, context, "fsconfig", path);
     int tree = fsmount(context, FSMOUNT_CLOEXEC, 0);
     if (tree < 0)
         return fail_context(init, context, "fsmount", path);
     close(context);
+    return tree;
+}
+
+int op_fsmount(struct init *init, const struct op_fsmount *args) {
+    int context = open_context(init, args->type, args->options, args->type);
+    int tree = context < 0 ? -1 : close_context(init, context, args->type);
+    if (tree < 0)
+        return -1;
+    if (set_attributes(tree, args->attr_set, 0, 0, 0) < 0)
+        return fail(init, "mount_setattr", args->type);
+    init->slots[args->slot] = tree;
+    return 0;
+}
+
+int op_mount(struct init *init, const struct op_mount *args) {
+    const char *path = args->path;
+    int flags = (int)args->flags;
+    int context = open_context(init, args->type, args->options, path);
+    if (context < 0)
+        return -1;
+    if ((flags & PLAN_MOUNT_KEEP_MODE) && keep_mode(init, context, path) < 0)
+        return fail_context(init, context, "fsconfig", path);
+    int tree = close_context(init, context, path);
+    if (tree < 0)
+        return -1;
     if ((flags & PLAN_MOUNT_COPY_UP) && copy_up(init, tree, path) < 0)
         return -1;
-    if (set_attributes(tree, (uint64_t)op->num[2], (uint64_t)op->num[3], 0, flags) < 0)
+    if (set_attributes(tree, args->attr_set, args->attr_clear, 0, flags) < 0)
         return fail(init, "mount_setattr", path);
     if (attach(init, tree, path, flags, flags & PLAN_MOUNT_FILE ? RESOLVE_FILE : RESOLVE_DIRECTORY) < 0)
         return -1;
-    if (set_attributes(tree, 0, 0, (uint64_t)op->num[4], flags) < 0)
+    if (set_attributes(tree, 0, 0, args->propagation, flags) < 0)
         return fail(init, "mount_setattr", path);
     close(tree);
     return 0;
 }
 
-int op_set_attr(struct init *init, const struct plan_op *op) {
-    const char *path = text(init, op, PLAN_PATH);
+int op_mount_setattr(struct init *init, const struct op_mount_setattr *args) {
+    const char *path = args->path;
     const char *step;
-    int flags = (int)op->num[1];
+    int flags = (int)args->flags;
     int fd = resolve(init, path, flags, RESOLVE_EXISTING, &step);
     if (fd < 0)
         return fail(init, step, path);
-    if (set_attributes(fd, (uint64_t)op->num[2], (uint64_t)op->num[3], (uint64_t)op->num[4], flags) < 0)
+    if (set_attributes(fd, args->attr_set, args->attr_clear, args->propagation, flags) < 0)
         return fail(init, "mount_setattr", path);
     close(fd);
     return 0;

@@ -22,24 +22,24 @@
 int setns(int fd, int type);
 int unshare(int flags);
 
-int op_setns(struct init *init, const struct plan_op *op) {
-    if (setns((int)op->num[0], (int)op->num[1]) < 0)
-        return fail(init, "setns", text(init, op, PLAN_PATH));
-    if (op->num[1] & CLONE_NEWNS) /* its root is this process's now (setns(2)) */
+int op_setns(struct init *init, const struct op_setns *args) {
+    if (setns((int)args->descriptor, (int)args->namespaces) < 0)
+        return fail(init, "setns", args->path);
+    if (args->namespaces & CLONE_NEWNS) /* its root is this process's now (setns(2)) */
         init->root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
     return 0;
 }
 
-int op_unshare(struct init *init, const struct plan_op *op) {
-    if (unshare((int)op->num[0]) < 0)
-        return fail(init, "unshare", text(init, op, PLAN_PATH));
+int op_unshare(struct init *init, const struct op_unshare *args) {
+    if (unshare((int)args->namespaces) < 0)
+        return fail(init, "unshare", "");
     return 0;
 }
 
 /* A new time namespace is for children only, and its offsets are fixed once it has a member; so they are written
  * first, and then this process joins it (time_namespaces(7)). */
-int op_time_offsets(struct init *init, const struct plan_op *op) {
-    const char *offsets = text(init, op, PLAN_DATA);
+int op_time_offsets(struct init *init, const struct op_time_offsets *args) {
+    const char *offsets = args->offsets;
     if (unshare(CLONE_NEWTIME) < 0)
         return fail(init, "unshare", "time namespace");
     if (*offsets) {
@@ -61,11 +61,11 @@ int op_time_offsets(struct init *init, const struct plan_op *op) {
 
 /* The joiner's end: a PID namespace is for children only (pid_namespaces(7)). CLONE_PARENT makes the child the
  * runtime's own, as if it had been cloned there. */
-int op_clone(struct init *init, const struct plan_op *op) {
-    struct clone_args args = {.flags = CLONE_PARENT | (uint64_t)op->num[0]};
-    pid_t pid = clone3(&args);
+int op_clone3(struct init *init, const struct op_clone3 *args) {
+    struct clone_args clone = {.flags = CLONE_PARENT | args->namespaces};
+    pid_t pid = clone3(&clone);
     if (pid < 0)
-        return fail(init, "clone3", text(init, op, PLAN_PATH));
+        return fail(init, "clone3", "");
     if (pid > 0)
         _exit(sync_send(init->report, SYNC_CHILD, pid, NULL, 0) < 0 ? 1 : 0);
     prctl(PR_SET_PDEATHSIG, 9);
@@ -75,8 +75,8 @@ int op_clone(struct init *init, const struct plan_op *op) {
     return 0;
 }
 
-int op_become_root(struct init *init, const struct plan_op *op) {
-    if (op->num[0] && setgroups(0, NULL) < 0)
+int op_become_root(struct init *init, const struct op_become_root *args) {
+    if (args->clear_groups && setgroups(0, NULL) < 0)
         return fail(init, "setgroups", "user namespace");
     if (setresgid(0, 0, 0) < 0)
         return fail(init, "setresgid", "user namespace");
@@ -86,23 +86,23 @@ int op_become_root(struct init *init, const struct plan_op *op) {
     return 0;
 }
 
-int op_setsid(struct init *init, const struct plan_op *op) {
-    (void)op;
+int op_setsid(struct init *init, const struct op_setsid *args) {
+    (void)args;
     return setsid() < 0 ? fail(init, "setsid", "") : 0;
 }
 
-int op_hostname(struct init *init, const struct plan_op *op) {
-    const char *name = text(init, op, PLAN_DATA);
+int op_sethostname(struct init *init, const struct op_sethostname *args) {
+    const char *name = args->hostname;
     return sethostname(name, strlen(name)) < 0 ? fail(init, "sethostname", name) : 0;
 }
 
-int op_domainname(struct init *init, const struct plan_op *op) {
-    const char *name = text(init, op, PLAN_DATA);
+int op_setdomainname(struct init *init, const struct op_setdomainname *args) {
+    const char *name = args->domainname;
     return syscall(SYS_setdomainname, name, strlen(name)) < 0 ? fail(init, "setdomainname", name) : 0;
 }
 
-int op_loopback(struct init *init, const struct plan_op *op) {
-    (void)op;
+int op_loopback(struct init *init, const struct op_loopback *args) {
+    (void)args;
     struct ifreq request = {.ifr_flags = 0};
     strcpy(request.ifr_name, "lo");
     int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);

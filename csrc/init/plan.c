@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Takes the plan from its memfd, and judges it as a whole before anything of it is done: after this, no offset, list or
- * slot of an operation leads astray.
+ * Takes the plan from its memfd, and judges it as a whole before anything of it is done: after this, no offset, list,
+ * number or slot of an operation leads astray, and what was an offset is the pointer.
  */
 #include <errno.h>
-#include <linux/filter.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -13,11 +12,30 @@
 
 #include "init.h"
 
-/* The texts that are lists, a bit for each enum plan_text. */
-static const uint8_t lists[PLAN_KINDS] = {
-    [PLAN_MOUNT] = 1 << PLAN_MORE,       [PLAN_HOOK] = 1 << PLAN_DATA | 1 << PLAN_MORE,
-    [PLAN_ENVIRONMENT] = 1 << PLAN_DATA, [PLAN_PROGRAM] = 1 << PLAN_DATA,
-    [PLAN_USER] = 1 << PLAN_DATA,        [PLAN_SCHEDULER] = 1 << PLAN_DATA,
+/* What each operation's fields are, one letter for each. */
+#define TEXT(field) "t"
+#define LIST(field) "l"
+#define ARGV(field) "a"
+#define BYTES(field) "y"
+#define SLOT(field) "s"
+#define INT32(field) "i"
+#define UINT32(field) "u"
+#define UINT64(field) "U"
+#define BOOL(field) "b"
+#define ERRNOS(field) "U"
+#define OPERATION(KIND, name, fields) [PLAN_##KIND] = "" fields,
+static const char *const signatures[PLAN_KINDS] = {
+#include "operations.def"
+};
+
+size_t operation_size(const struct plan_op *op) {
+    return sizeof(*op) + 8 * strlen(signatures[op->kind]);
+}
+
+/* The strings of a plan. */
+struct area {
+    char *start;
+    uint64_t size;
 };
 
 const char *list_first(const char *list, size_t *count) {
@@ -34,47 +52,81 @@ char **list_array(const char *list, size_t extra) {
     return array;
 }
 
-/* Whether all texts of a list end before `end`, where a NUL stands. */
-static bool list_is_whole(const char *list, const char *end) {
+/* Whether all texts of a list, `least` or more, end before `end`, where a NUL stands. */
+static bool list_is_whole(const char *list, const char *end, size_t least) {
     size_t count;
     const char *item = list_first(list, &count);
+    if (count < least)
+        return false;
     for (; count > 0 && item < end; count--)
         item += strlen(item) + 1;
     return count == 0;
 }
 
-static bool operation_is_whole(const struct plan_op *op, const char *strings, uint32_t size) {
-    if (op->kind >= PLAN_KINDS)
+static bool bytes_are_whole(const struct area *area, uint64_t offset) {
+    struct plan_bytes head;
+    if (offset % 8 || area->size - offset < sizeof(head))
         return false;
-    for (int i = 0; i < PLAN_TEXTS; i++)
-        if (op->text[i] >= size || (lists[op->kind] >> i & 1 && !list_is_whole(strings + op->text[i], strings + size)))
-            return false;
-    switch (op->kind) {
-    case PLAN_PROGRAM: /* execve takes an empty argv for a fault of ours, and rightly */
-        return strtoul(strings + op->text[PLAN_DATA], NULL, 10) > 0;
-    case PLAN_OPEN_TREE:
-    case PLAN_BIND:
-        return op->num[0] >= 0 && op->num[0] < PLAN_SLOTS_MAX;
-    case PLAN_SECCOMP:
-        return op->num[0] >= 0 && op->num[0] <= (int64_t)(BPF_MAXINSNS * sizeof(struct sock_filter)) &&
-               op->num[0] <= (int64_t)(size - op->text[PLAN_DATA]);
-    default:
-        return true;
-    }
+    memcpy(&head, area->start + offset, sizeof(head));
+    return head.size <= area->size - offset - sizeof(head);
 }
 
-static bool is_whole(const struct plan_header *header, size_t size) {
-    if (header->magic != PLAN_MAGIC || header->op_count == 0 || header->strings_size == 0 ||
-        size != sizeof(*header) + header->op_count * sizeof(struct plan_op) + header->strings_size)
+/* Proves one word by its letter, and makes a pointer of an offset. */
+static bool take_word(uint64_t *word, char letter, const struct area *area) {
+    uint64_t value = *word;
+    switch (letter) {
+    case 's':
+        return value < PLAN_SLOTS_MAX;
+    case 'i':
+        return (int64_t)value >= INT32_MIN && (int64_t)value <= INT32_MAX;
+    case 'u':
+        return value <= UINT32_MAX;
+    case 'b':
+        return value <= 1;
+    case 'U':
+        return true;
+    }
+    if (value >= area->size)
         return false;
-    const struct plan_op *ops = (const void *)(header + 1);
-    const char *strings = (const char *)(ops + header->op_count);
-    if (strings[header->strings_size - 1] != '\0' || ops[header->op_count - 1].kind != PLAN_EXEC)
+    char *text = area->start + value;
+    *word = (uint64_t)(uintptr_t)text;
+    if (letter == 'y')
+        return bytes_are_whole(area, value);
+    return letter == 't' || list_is_whole(text, area->start + area->size, letter == 'a');
+}
+
+/* Proves the operation at `op`, which has `room` bytes. Returns its size, or 0 if it is none. */
+static size_t take_operation(struct plan_op *op, size_t room, const struct area *area) {
+    if (room < sizeof(*op) || op->kind == PLAN_NONE || op->kind >= PLAN_KINDS || op->where >= area->size)
+        return 0;
+    size_t size = operation_size(op);
+    if (size > room)
+        return 0;
+    uint64_t *words = (uint64_t *)(op + 1);
+    for (const char *letter = signatures[op->kind]; *letter; letter++, words++)
+        if (!take_word(words, *letter, area))
+            return 0;
+    return size;
+}
+
+static bool take_plan(struct plan_header *header, size_t size) {
+    if (header->magic != PLAN_MAGIC || header->operations_size == 0 || header->strings_size == 0 ||
+        header->operations_size % 8 || size != sizeof(*header) + (size_t)header->operations_size + header->strings_size)
         return false;
-    for (uint32_t i = 0; i < header->op_count; i++)
-        if (!operation_is_whole(&ops[i], strings, header->strings_size))
+    char *at = (char *)(header + 1);
+    struct area area = {at + header->operations_size, header->strings_size};
+    if (area.start[area.size - 1] != '\0')
+        return false;
+    uint32_t last = PLAN_NONE;
+    while (at < area.start) {
+        struct plan_op *op = (struct plan_op *)at;
+        size_t taken = take_operation(op, (size_t)(area.start - at), &area);
+        if (taken == 0)
             return false;
-    return true;
+        last = op->kind;
+        at += taken;
+    }
+    return last == PLAN_EXECVE;
 }
 
 int load_plan(struct init *init, int fd) {
@@ -84,17 +136,17 @@ int load_plan(struct init *init, int fd) {
     size_t size = (size_t)st.st_size;
     if (size < sizeof(struct plan_header))
         return errno = EBADMSG, -1;
-    const struct plan_header *header = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
+    struct plan_header *header = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
     if (header == MAP_FAILED)
         return -1;
-    if (!is_whole(header, size)) {
-        munmap((void *)header, size);
+    if (!take_plan(header, size)) {
+        munmap(header, size);
         return errno = EBADMSG, -1;
     }
     close(fd);
     init->header = header;
-    init->ops = (const void *)(header + 1);
-    init->strings = (const char *)(init->ops + header->op_count);
+    init->op = (const struct plan_op *)(header + 1);
+    init->strings = (const char *)init->op + header->operations_size;
     init->report = header->fds.sync;
     return 0;
 }

@@ -71,15 +71,15 @@ static const char *search(struct init *init, const char *name, int *error) {
     return NULL;
 }
 
-int op_environment(struct init *init, const struct plan_op *op) {
-    init->env = list_array(text(init, op, PLAN_DATA), 1);
+int op_environment(struct init *init, const struct op_environment *args) {
+    init->env = list_array(args->env, 1);
     return init->env ? 0 : fail(init, "malloc", "");
 }
 
-/* Relative names are looked for from the process's own working directory, so PLAN_CWD comes first. The user's own
+/* Relative names are looked for from the process's own working directory, so PLAN_CHDIR comes first. The user's own
  * permissions are judged by execve. */
-int op_program(struct init *init, const struct plan_op *op) {
-    init->argv = list_array(text(init, op, PLAN_DATA), 0);
+int op_program(struct init *init, const struct op_program *args) {
+    init->argv = list_array(args->args, 0);
     if (!init->argv)
         return fail(init, "malloc", "");
     const char *name = init->argv[0];
@@ -93,8 +93,8 @@ int op_program(struct init *init, const struct plan_op *op) {
     return error ? fail_with(init, strchr(name, '/') ? "exec" : "search", name, error, NULL) : 0;
 }
 
-int op_exec(struct init *init, const struct plan_op *op) {
-    (void)op;
+int op_execve(struct init *init, const struct op_execve *args) {
+    (void)args;
     execve(init->program, init->argv, init->env);
     return fail(init, "execve", init->program);
 }
@@ -116,11 +116,11 @@ static bool find_home(char *passwd, long uid, char **home) {
 }
 
 /* The image's passwd may be anything: a FIFO, a device, endless. Only a regular file's first MiB counts. */
-int op_home(struct init *init, const struct plan_op *op) {
+int op_home(struct init *init, const struct op_home *args) {
     enum { PASSWD_MAX = 1 << 20 };
     if (variable(init->env, "HOME"))
         return 0;
-    char *home = "/", *passwd = NULL;
+    char *home = (char *)args->otherwise, *passwd = NULL;
     struct stat st;
     int fd = open_in_root(init->root, "/etc/passwd", O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
     if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && (passwd = malloc(PASSWD_MAX + 1))) {
@@ -129,14 +129,16 @@ int op_home(struct init *init, const struct plan_op *op) {
         while (size < PASSWD_MAX && (got = read(fd, passwd + size, PASSWD_MAX - size)) > 0)
             size += (size_t)got;
         passwd[size] = '\0';
-        find_home(passwd, op->num[0], &home);
+        find_home(passwd, (long)args->uid, &home);
     }
     if (fd >= 0)
         close(fd);
+    if (!*home)
+        home = (char *)args->otherwise;
     char *entry = malloc(strlen(home) + 6);
     if (!entry)
         return fail(init, "malloc", "HOME");
-    sprintf(entry, "HOME=%s", *home ? home : "/");
+    sprintf(entry, "HOME=%s", home);
     free(passwd);
     char **end = init->env;
     while (*end)
@@ -156,19 +158,13 @@ static int check_inside(struct init *init, const char *path) {
     return 0;
 }
 
-int op_cwd(struct init *init, const struct plan_op *op) {
-    const char *path = text(init, op, PLAN_PATH);
-    if (!op->num[0] && !init->cwd_refused)
+int op_chdir(struct init *init, const struct op_chdir *args) {
+    if (init->cwd_done)
         return 0;
-    if (chdir(path) < 0) {
-        if (op->num[0] && (errno == EACCES || errno == EPERM)) {
-            init->cwd_refused = true;
-            return 0;
-        }
-        return fail(init, "chdir", path);
-    }
-    init->cwd_refused = false;
-    return check_inside(init, path);
+    if (chdir(args->path) < 0)
+        return tolerates(args->deferred, errno) ? 0 : fail(init, "chdir", args->path);
+    init->cwd_done = true;
+    return check_inside(init, args->path);
 }
 
 static int capset(const uint64_t effective, uint64_t permitted, uint64_t inheritable) {
@@ -182,8 +178,8 @@ static int capset(const uint64_t effective, uint64_t permitted, uint64_t inherit
     return (int)syscall(SYS_capset, &header, data);
 }
 
-int op_bounding(struct init *init, const struct plan_op *op) {
-    uint64_t keep = (uint64_t)op->num[0];
+int op_bounding(struct init *init, const struct op_bounding *args) {
+    uint64_t keep = args->keep;
     for (int cap = 0; cap < CAPS_MAX; cap++) {
         if (keep >> cap & 1)
             continue;
@@ -197,24 +193,26 @@ int op_bounding(struct init *init, const struct plan_op *op) {
 }
 
 /* The user's identity. All capabilities are kept for what is still to do (seccomp without no_new_privs);
- * PLAN_CAPS then leaves what was asked for. */
-int op_user(struct init *init, const struct plan_op *op) {
+ * PLAN_CAPSET then leaves what was asked for. */
+int op_user(struct init *init, const struct op_user *args) {
     static gid_t groups[GROUPS_MAX];
+    uid_t uid = (uid_t)args->uid;
+    gid_t gid = (gid_t)args->gid;
     size_t count;
-    const char *item = list_first(text(init, op, PLAN_DATA), &count);
+    const char *item = list_first(args->groups, &count);
     if (count > GROUPS_MAX)
         return fail_with(init, "setgroups", "", EINVAL, NULL);
     for (size_t i = 0; i < count; i++, item += strlen(item) + 1)
         groups[i] = (gid_t)strtoul(item, NULL, 10);
-    if (!op->num[3] && setgroups(count, groups) < 0)
+    if (!args->keep_groups && setgroups(count, groups) < 0)
         return fail(init, "setgroups", "");
-    if (op->num[2] >= 0)
-        umask((mode_t)op->num[2]);
+    if (args->umask >= 0)
+        umask((mode_t)args->umask);
     if (prctl(PR_SET_KEEPCAPS, 1) < 0)
         return fail(init, "PR_SET_KEEPCAPS", "");
-    if (setresgid((gid_t)op->num[1], (gid_t)op->num[1], (gid_t)op->num[1]) < 0)
+    if (setresgid(gid, gid, gid) < 0)
         return fail(init, "setresgid", "");
-    if (setresuid((uid_t)op->num[0], (uid_t)op->num[0], (uid_t)op->num[0]) < 0)
+    if (setresuid(uid, uid, uid) < 0)
         return fail(init, "setresuid", "");
     if (prctl(PR_SET_KEEPCAPS, 0) < 0)
         return fail(init, "PR_SET_KEEPCAPS", "");
@@ -229,66 +227,67 @@ int op_user(struct init *init, const struct plan_op *op) {
     return 0;
 }
 
-int op_caps(struct init *init, const struct plan_op *op) {
-    uint64_t ambient = (uint64_t)op->num[3];
-    if (capset((uint64_t)op->num[0], (uint64_t)op->num[1], (uint64_t)op->num[2]) < 0)
+int op_capset(struct init *init, const struct op_capset *args) {
+    if (capset(args->effective, args->permitted, args->inheritable) < 0)
         return fail(init, "capset", "");
     if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0)
         return fail(init, "PR_CAP_AMBIENT_CLEAR_ALL", "");
     for (int cap = 0; cap < CAPS_MAX; cap++)
-        if (ambient >> cap & 1 && prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, cap, 0, 0) < 0)
+        if (args->ambient >> cap & 1 && prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, cap, 0, 0) < 0)
             return fail_with(init, "PR_CAP_AMBIENT_RAISE", "", errno,
                              "an ambient capability must be permitted and inheritable too");
     return 0;
 }
 
-int op_no_new_privs(struct init *init, const struct plan_op *op) {
-    (void)op;
+int op_no_new_privs(struct init *init, const struct op_no_new_privs *args) {
+    (void)args;
     return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? fail(init, "PR_SET_NO_NEW_PRIVS", "") : 0;
 }
 
-int op_seccomp(struct init *init, const struct plan_op *op) {
-    struct sock_fprog program = {.len = (unsigned short)((size_t)op->num[0] / sizeof(struct sock_filter)),
-                                 .filter = (struct sock_filter *)text(init, op, PLAN_DATA)};
-    if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, (unsigned int)op->num[1], &program) < 0)
+int op_seccomp(struct init *init, const struct op_seccomp *args) {
+    size_t count = args->program->size / sizeof(struct sock_filter);
+    if (count > BPF_MAXINSNS)
+        return fail_with(init, "seccomp", "", EINVAL, "the filter is longer than the kernel takes");
+    struct sock_fprog program = {.len = (unsigned short)count, .filter = (struct sock_filter *)args->program->bytes};
+    if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, (unsigned int)args->flags, &program) < 0)
         return fail(init, "seccomp", "");
     return 0;
 }
 
-int op_rlimit(struct init *init, const struct plan_op *op) {
-    struct rlimit limit = {.rlim_cur = (rlim_t)op->num[1], .rlim_max = (rlim_t)op->num[2]};
-    return setrlimit((int)op->num[0], &limit) < 0 ? fail(init, "setrlimit", "") : 0;
+int op_setrlimit(struct init *init, const struct op_setrlimit *args) {
+    struct rlimit limit = {.rlim_cur = (rlim_t)args->soft, .rlim_max = (rlim_t)args->hard};
+    return setrlimit((int)args->resource, &limit) < 0 ? fail(init, "setrlimit", args->label) : 0;
 }
 
-int op_stdio_owner(struct init *init, const struct plan_op *op) {
+int op_stdio_owner(struct init *init, const struct op_stdio_owner *args) {
     for (int fd = 0; fd < 3; fd++) {
         struct stat st;
-        if (fstat(fd, &st) < 0 || st.st_uid == (uid_t)op->num[0])
+        if (fstat(fd, &st) < 0 || st.st_uid == (uid_t)args->uid)
             continue;
         /* Never the null device: it is the host's, for everyone. */
         if (S_ISCHR(st.st_mode) && st.st_rdev == makedev(1, 3))
             continue;
-        if (fchown(fd, (uid_t)op->num[0], (gid_t)-1) < 0 && errno != EPERM && errno != EROFS && errno != EINVAL)
+        if (fchown(fd, (uid_t)args->uid, (gid_t)-1) < 0 && !tolerates(args->tolerated, errno))
             return fail(init, "fchown", "stdio");
     }
     return 0;
 }
 
-int op_keyring(struct init *init, const struct plan_op *op) {
-    if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, text(init, op, PLAN_DATA)) < 0 && errno != ENOSYS)
-        return fail(init, "keyctl", text(init, op, PLAN_DATA));
+int op_keyring(struct init *init, const struct op_keyring *args) {
+    if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, args->keyring) < 0 && !tolerates(args->tolerated, errno))
+        return fail(init, "keyctl", args->keyring);
     return 0;
 }
 
-int op_ioprio(struct init *init, const struct plan_op *op) {
-    return syscall(SYS_ioprio_set, 1, 0, op->num[0]) < 0 ? fail(init, "ioprio_set", "") : 0;
+int op_ioprio_set(struct init *init, const struct op_ioprio_set *args) {
+    return syscall(SYS_ioprio_set, 1, 0, args->value) < 0 ? fail(init, "ioprio_set", "") : 0;
 }
 
-int op_personality(struct init *init, const struct plan_op *op) {
-    return personality((unsigned long)op->num[0]) < 0 ? fail(init, "personality", "") : 0;
+int op_personality(struct init *init, const struct op_personality *args) {
+    return personality((unsigned long)args->domain) < 0 ? fail(init, "personality", "") : 0;
 }
 
-int op_scheduler(struct init *init, const struct plan_op *op) {
+int op_sched_setattr(struct init *init, const struct op_sched_setattr *args) {
     struct {
         uint32_t size, policy;
         uint64_t flags;
@@ -296,14 +295,12 @@ int op_scheduler(struct init *init, const struct plan_op *op) {
         uint32_t priority;
         uint64_t runtime, deadline, period;
     } attr = {.size = 48,
-              .policy = (uint32_t)op->num[0],
-              .nice = (int32_t)op->num[1],
-              .priority = (uint32_t)op->num[2],
-              .flags = (uint64_t)op->num[3]};
-    uint64_t *times[3] = {&attr.runtime, &attr.deadline, &attr.period};
-    size_t count;
-    const char *item = list_first(text(init, op, PLAN_DATA), &count);
-    for (size_t i = 0; i < 3 && i < count; i++, item += strlen(item) + 1)
-        *times[i] = strtoull(item, NULL, 10);
+              .policy = (uint32_t)args->policy,
+              .flags = args->flags,
+              .nice = (int32_t)args->nice,
+              .priority = (uint32_t)args->priority,
+              .runtime = args->runtime,
+              .deadline = args->deadline,
+              .period = args->period};
     return syscall(SYS_sched_setattr, 0, &attr, 0) < 0 ? fail(init, "sched_setattr", "") : 0;
 }

@@ -39,9 +39,10 @@ static size_t next_part(const char **rest) {
 }
 
 /* Makes `name` in `parent`, a directory or an empty file, and opens it. */
-static int make_one(int parent, const char *name, bool directory, const char **step) {
-    int made = directory ? mkdirat(parent, name, 0755)
-                         : openat(parent, name, O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_WRONLY, 0644);
+static int make_one(const struct init *init, int parent, const char *name, bool directory, const char **step) {
+    int made = directory ? mkdirat(parent, name, (mode_t)init->header->directory_mode)
+                         : openat(parent, name, O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_WRONLY,
+                                  (mode_t)init->header->file_mode);
     *step = directory ? "mkdirat" : "openat";
     if (made < 0)
         return -1;
@@ -94,7 +95,7 @@ static int make_path(const struct init *init, const char *path, int flags, enum 
 
         int next = open_existing(init, done, last ? flags : flags & ~PLAN_MOUNT_NOFOLLOW);
         if (next < 0 && errno == ENOENT && strcmp(name, "..") != 0) {
-            next = make_one(current, name, !last || create == RESOLVE_DIRECTORY, step);
+            next = make_one(init, current, name, !last || create == RESOLVE_DIRECTORY, step);
             if (next < 0 && errno == EEXIST) {
                 done[before] = '\0';
                 next = make_behind_link(init, current, done, name, rest, flags, create, links, step);

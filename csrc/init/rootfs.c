@@ -41,9 +41,9 @@ static int make_parent_private(const char *path) {
     return -1;
 }
 
-int op_rootfs(struct init *init, const struct plan_op *op) {
-    const char *path = text(init, op, PLAN_PATH);
-    if (op->num[0] && make_parent_private(path) < 0)
+int op_rootfs(struct init *init, const struct op_rootfs *args) {
+    const char *path = args->path;
+    if (args->parent_private && make_parent_private(path) < 0)
         return fail(init, "mount_setattr", path);
     int tree = open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
     if (tree < 0)
@@ -99,8 +99,8 @@ static int pivot(struct init *init) {
     return 0;
 }
 
-int op_pivot_root(struct init *init, const struct plan_op *op) {
-    if ((op->num[0] ? move_and_chroot(init) : pivot(init)) < 0)
+int op_pivot_root(struct init *init, const struct op_pivot_root *args) {
+    if ((args->no_pivot ? move_and_chroot(init) : pivot(init)) < 0)
         return -1;
     if (chdir("/") < 0)
         return fail(init, "chdir", "/");
@@ -124,61 +124,34 @@ static int null_tree(struct init *init) {
     return tree < 0 ? fail(init, "open_tree", "/dev/null") : tree;
 }
 
-/* An empty read-only tmpfs, or one more clone of it: all masked directories share one. */
-static int empty_tree(struct init *init, const char *path) {
-    int tree;
-    if (init->empty >= 0) {
-        tree = open_tree(init->empty, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
-        return tree < 0 ? fail(init, "open_tree", path) : tree;
-    }
-    int context = fsopen("tmpfs", FSOPEN_CLOEXEC);
-    if (context < 0)
-        return fail(init, "fsopen", path);
-    if (fsconfig(context, FSCONFIG_SET_STRING, "size", "4k", 0) < 0 ||
-        fsconfig(context, FSCONFIG_SET_STRING, "mode", "755", 0) < 0 ||
-        fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0) {
-        close(context);
-        return fail(init, "fsconfig", path);
-    }
-    tree =
-        fsmount(context, FSMOUNT_CLOEXEC, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
-    close(context);
-    return tree < 0 ? fail(init, "fsmount", path) : tree;
-}
-
-/* A path that is not there needs no mask, and neither does one behind a file. */
-static bool absent(int error) {
-    return error == ENOENT || error == ENOTDIR;
-}
-
-int op_mask(struct init *init, const struct plan_op *op) {
-    const char *path = text(init, op, PLAN_PATH);
+int op_mask(struct init *init, const struct op_mask *args) {
+    const char *path = args->path;
     const char *step;
     struct stat st;
     int target = resolve(init, path, 0, RESOLVE_EXISTING, &step);
     if (target < 0)
-        return absent(errno) ? 0 : fail(init, step, path);
+        return tolerates(args->tolerated, errno) ? 0 : fail(init, step, path);
     if (fstat(target, &st) < 0)
         return fail(init, "fstat", path);
-    int tree = S_ISDIR(st.st_mode) ? empty_tree(init, path) : null_tree(init);
+    /* One mount for all directories: each gets a clone of it. */
+    int empty = init->slots[args->empty];
+    int tree = S_ISDIR(st.st_mode) ? open_tree(empty, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH)
+                                   : null_tree(init);
     if (tree < 0)
-        return -1;
+        return S_ISDIR(st.st_mode) ? fail(init, "open_tree", path) : -1;
     if (move_mount(tree, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0)
         return fail(init, "move_mount", path);
     close(target);
-    if (S_ISDIR(st.st_mode) && init->empty < 0)
-        init->empty = tree;
-    else
-        close(tree);
+    close(tree);
     return 0;
 }
 
-int op_readonly(struct init *init, const struct plan_op *op) {
-    const char *path = text(init, op, PLAN_PATH);
+int op_readonly(struct init *init, const struct op_readonly *args) {
+    const char *path = args->path;
     const char *step;
     int target = resolve(init, path, 0, RESOLVE_EXISTING, &step);
     if (target < 0)
-        return absent(errno) ? 0 : fail(init, step, path);
+        return tolerates(args->tolerated, errno) ? 0 : fail(init, step, path);
     int tree = open_tree(target, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | AT_RECURSIVE);
     if (tree < 0)
         return fail(init, "open_tree", path);

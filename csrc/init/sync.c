@@ -25,8 +25,8 @@ int sync_send(int fd, enum sync_message message, int32_t value, const void *payl
 }
 
 int sync_send_failure(const struct init *init) {
-    const struct plan_op *op = &init->ops[init->index];
-    const char *texts[4] = {init->failure.step, init->failure.path, text(init, op, PLAN_WHERE), init->failure.detail};
+    const struct plan_op *op = init->op;
+    const char *texts[4] = {init->failure.step, init->failure.path, init->strings + op->where, init->failure.detail};
     char payload[sizeof(struct sync_failure) + 2048];
     struct sync_failure failure = {.op_index = init->index, .kind = op->kind};
     uint32_t *lengths[4] = {&failure.step, &failure.path, &failure.where, &failure.detail};
@@ -68,10 +68,10 @@ int sync_receive(struct init *init, int fd) {
     return (int)header.message;
 }
 
-int op_sync(struct init *init, const struct plan_op *op) {
-    if (op->num[0] == SYNC_STARTING) /* an exec's process outlives the runtime that began it */
+int op_sync(struct init *init, const struct op_sync *args) {
+    if (args->message == SYNC_STARTING) /* an exec's process outlives the runtime that began it */
         prctl(PR_SET_PDEATHSIG, 0);
-    if (sync_send(init->report, (enum sync_message)op->num[0], 0, NULL, 0) < 0)
+    if (sync_send(init->report, (enum sync_message)args->message, 0, NULL, 0) < 0)
         return fail(init, "sendmsg", "sync");
     int answer = sync_receive(init, init->report);
     if (answer != SYNC_GO && answer != SYNC_STATE)
@@ -87,8 +87,8 @@ static void close_but(const struct init *init, unsigned int keep) {
     close_range_(keep + 1, ~0U, 0);
 }
 
-int op_created(struct init *init, const struct plan_op *op) {
-    (void)op;
+int op_created(struct init *init, const struct op_created *args) {
+    (void)args;
     int listener = init->header->fds.start;
     /* From here on the end of the socket alone says that the runtime died: it may end right after its answer. */
     prctl(PR_SET_PDEATHSIG, 0);
@@ -98,7 +98,7 @@ int op_created(struct init *init, const struct plan_op *op) {
     if (answer != SYNC_GO && answer != SYNC_START)
         _exit(1);
     close_but(init, (unsigned)(answer == SYNC_START ? init->report : listener));
-    init->root = init->empty = -1;
+    init->root = -1;
     if (answer == SYNC_START) /* run: who created us starts us, and hears of it by the same socket */
         return 0;
 

@@ -24,7 +24,8 @@
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
 #endif
-#define UNIT 16 /* blocks begin at multiples of it */
+#define UNIT 16          /* blocks begin at multiples of it */
+#define BLOCKS (4 << 20) /* that the build may ask for, one after the other: practice asks for most of them */
 
 /* What verbs use, what they look at by the way, and the rest. The kernel maps what is read in pieces of 64 KiB, and all
  * of a piece counts as memory in use. */
@@ -50,7 +51,7 @@ static struct {
 static struct {
     unsigned blocks;                   /* how many were given out */
     unsigned number[HEAP_SIZE / UNIT]; /* of the block that begins there, from 1 */
-    char zone[HEAP_SIZE / UNIT];       /* by number */
+    char zone[BLOCKS];                 /* by number */
     int knows_zones;
     void *spare[ZONES][4096]; /* freed blocks by zone and size in units, each holding the next one's address */
     FILE *list;               /* of the numbers of hot and warm blocks, to be written */
@@ -95,7 +96,7 @@ void *kept_malloc(size_t size) {
     if (kept.complete)
         return malloc(size);
     if (++making.blocks == COUNT(making.zone)) {
-        fail("build the image", "more blocks than HEAP_SIZE in csrc/launcher/heap.c has room for");
+        fail("build the image", "more blocks than BLOCKS in csrc/launcher/heap.c");
         abort();
     }
     zone = making.zone[making.blocks];

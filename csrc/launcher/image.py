@@ -120,7 +120,7 @@ def practise() -> None:
         check.config(document)
         document["process"]["terminal"] = False
         for plan in (plans.create_plan(document, host), plans.exec_plan(document["process"], ["mount"], host)):
-            encode.encode(plan.operations)
+            encode.encode(plan.operations, sync=4, start=5, preserve=0)
         rules = devices.rules(document["linux"]["resources"]["devices"])
         devices.transition(devices.Exceptions(True), devices.exceptions(rules))
         hierarchies.parse_mounts(mounts)

@@ -72,16 +72,12 @@ int pyoci_init_memfd(const char *path) {
     return -error;
 }
 
-int pyoci_plan_memfd(const struct plan_fds *fds, const struct plan_op *ops, uint32_t count, const char *strings,
-                     uint32_t size) {
-    struct plan_header header = {.magic = PLAN_MAGIC, .op_count = count, .strings_size = size, .fds = *fds};
-    struct iovec parts[3] = {{&header, sizeof(header)}, {(void *)ops, count * sizeof(*ops)}, {(void *)strings, size}};
-    ssize_t whole = (ssize_t)(parts[0].iov_len + parts[1].iov_len + parts[2].iov_len);
+int pyoci_plan_memfd(const char *plan, uint32_t size) {
     int fd = new_memfd("pyoci-plan", 0);
     if (fd < 0)
         return -errno;
     errno = EIO; /* stays so if the write is short */
-    if (writev(fd, parts, 3) != whole) {
+    if (write(fd, plan, size) != (ssize_t)size) {
         int error = errno;
         close(fd);
         return -error;

@@ -34,9 +34,8 @@ int pyoci_spawn(struct spawn *args);
 
 /* A sealed memfd (memfd_create(2), F_SEAL_*) with a copy of the program at `path`; for execveat. */
 int pyoci_init_memfd(const char *path);
-/* The plan as a sealed memfd: header (magic, counts and sizes are filled in), operations, strings. */
-int pyoci_plan_memfd(const struct plan_fds *fds, const struct plan_op *ops, uint32_t count, const char *strings,
-                     uint32_t size);
+/* The plan as a sealed memfd. */
+int pyoci_plan_memfd(const char *plan, uint32_t size);
 
 /* The sync sockets. A timeout is in ms, -1 has no end; -ETIMEDOUT when it is over. `receive` gives the size of the
  * payload; 0 with message SYNC_NONE is the end of the socket. */

@@ -5,14 +5,13 @@ from __future__ import annotations
 
 import os
 
-from pyoci import cgroup, native
+from pyoci import cgroup, native, protocol
 from pyoci.config import load
 from pyoci.container import hooks, launch, pidfile, processes
 from pyoci.container.paths import Lock, Root, remove_directory
 from pyoci.container.state import State, now, owner
 from pyoci.errors import CgroupError, HookError, LaunchError, OutOfMemory, PyociError, SpecError
 from pyoci.kernel.namespaces import NEWPID
-from pyoci.native import lib
 from pyoci.plan.facts import Facts
 from pyoci.plan.order import create_plan
 
@@ -249,21 +248,21 @@ def _create(
     try:
         with launch.Launch(f"create {state.id}", plan) as running:
             ahead = _ahead(config, plan)
-            wait = lib.SYNC_GO not in ahead or config["process"].get("oomScoreAdj") is not None
+            wait = protocol.SYNC_GO not in ahead or config["process"].get("oomScoreAdj") is not None
             child = _spawn(running, state, plan, options, group, ahead, wait)
             if launch.maps_needed(plan):
                 launch.write_maps(child.pid, config["linux"])
             launch.set_oom_score(child.pid, config["process"].get("oomScoreAdj"))
-            if lib.SYNC_GO not in ahead:
+            if protocol.SYNC_GO not in ahead:
                 running.answer()
             _while_init_mounts(state, running, group, limits, facts)
-            running.expect(lib.SYNC_MOUNTED)
+            running.expect(protocol.SYNC_MOUNTED)
             _know_init(state, running)
             hooks_ran = True
-            if lib.SYNC_STATE not in ahead:
+            if protocol.SYNC_STATE not in ahead:
                 _runtime_hooks(state, config)
-                running.answer(lib.SYNC_STATE, _for_hooks(state, config, "createContainer"))
-            running.expect(lib.SYNC_CREATED)
+                running.answer(protocol.SYNC_STATE, _for_hooks(state, config, "createContainer"))
+            running.expect(protocol.SYNC_CREATED)
             _know_init(state, running)
             state.publish()
             _tell(state, running, options)
@@ -290,8 +289,8 @@ def _start(state: State, running: launch.Launch, starting: Callable[[], None]) -
     starting()
     running.about = f"start {state.id}"
     os.unlink(state.start_socket)
-    running.answer(lib.SYNC_START, state.text("created").encode() if state.hooks.get("startContainer") else b"")
-    running.expect(lib.SYNC_NONE)  # the end of the socket: execve closed it
+    running.answer(protocol.SYNC_START, state.text("created").encode() if state.hooks.get("startContainer") else b"")
+    running.expect(protocol.SYNC_NONE)  # the end of the socket: execve closed it
 
 
 def _ahead(config: Config, plan: LaunchPlan) -> list[int]:
@@ -305,8 +304,8 @@ def _ahead(config: Config, plan: LaunchPlan) -> list[int]:
         return []
     given = config.get("hooks") or {}
     if any(given.get(kind) for kind in ("prestart", "createRuntime", "createContainer")):
-        return [lib.SYNC_GO]
-    return [lib.SYNC_GO, lib.SYNC_STATE]
+        return [protocol.SYNC_GO]
+    return [protocol.SYNC_GO, protocol.SYNC_STATE]
 
 
 def _while_init_mounts(

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import os
 
+from pyoci import protocol
 from pyoci.container import launch, pidfile
 from pyoci.container.launch import Child
 from pyoci.errors import NotRunning, PyociError, SpecError, UsageError
-from pyoci.native import lib
 from pyoci.plan.facts import Facts
 from pyoci.plan.order import exec_plan
 
@@ -95,11 +95,11 @@ def execute(state: State, process: Process, options: ExecOptions) -> Child:
             assert running.child is not None
             launch.set_oom_score(running.child.pid, score)
             running.answer()
-            running.expect(lib.SYNC_STARTING)
+            running.expect(protocol.SYNC_STARTING)
             if options.starting is not None:
                 options.starting()
             running.answer()
-            running.expect(lib.SYNC_NONE)  # the end of the socket: execve closed it
+            running.expect(protocol.SYNC_NONE)  # the end of the socket: execve closed it
             _tell(running, options, state.id)
             return running.finish()
     finally:

@@ -5,11 +5,10 @@ from __future__ import annotations
 
 import os
 
-from pyoci import native
+from pyoci import native, protocol
 from pyoci.container import processes
 from pyoci.errors import LaunchError, SpecError, hook_words
 from pyoci.kernel.namespaces import NEWUSER
-from pyoci.native import lib
 from pyoci.plan import encode, ops
 
 TYPE_CHECKING = False
@@ -86,13 +85,9 @@ class Launch:
         be written there. Descriptors stay the caller's."""
         processes.expect_children()
         layout = self._plan.layout
-        rows, strings = encode.encode(self._plan.operations)
-        numbers = {
-            "sync": layout.sync,
-            "start": layout.start if listener >= 0 else -1,
-            "preserve": layout.preserve,
-        }
-        plan = self._keep(native.plan_memfd(rows, strings, numbers))
+        start = layout.start if listener >= 0 else -1
+        data = encode.encode(self._plan.operations, layout.sync, start, layout.preserve)
+        plan = self._keep(native.plan_memfd(data))
         init = self._keep(native.init_memfd(INIT))
         self._sync, remote = native.socketpair()
         self._keep(remote)
@@ -113,7 +108,7 @@ class Launch:
         self._opened.remove(remote)
         return self.child
 
-    def answer(self, message: int = lib.SYNC_GO, payload: bytes = b"") -> None:
+    def answer(self, message: int = protocol.SYNC_GO, payload: bytes = b"") -> None:
         """Lets init go on. That it has gone meanwhile is for the next ``expect`` to tell."""
         try:
             native.send(self._sync, message, 0, payload)
@@ -124,10 +119,10 @@ class Launch:
     def expect(self, *kinds: int) -> native.Message:
         """The next message, which must be one of ``kinds``. Raises LaunchError if init failed or is gone."""
         message = native.receive(self._sync)
-        if message.kind == lib.SYNC_CHILD:
+        if message.kind == protocol.SYNC_CHILD:
             self._replace(message.value)
             return self.expect(*kinds)
-        if message.kind == lib.SYNC_FAILED:
+        if message.kind == protocol.SYNC_FAILED:
             raise failed(self.about, message.failure(), self._document)
         if message.kind not in kinds:
             raise LaunchError(f"{self.about}: pyoci-init ended without a word{self._how_ended()}")
@@ -238,16 +233,12 @@ def maps_needed(plan: LaunchPlan) -> bool:
     return bool(plan.namespaces and plan.namespaces.clone_flags & NEWUSER)
 
 
-_NAMES = {
-    one.kind: one.name
-    for one in vars(ops).values()
-    if isinstance(one, type) and issubclass(one, ops.Op) and one.kind != lib.PLAN_NONE
-}
+_NAMES = {one.kind: one.name for one in vars(ops).values() if isinstance(one, type) and issubclass(one, ops.Op)}
 
 
 def failed(about: str, failure: native.Failure, document: str = CONFIG) -> LaunchError:
     """The error of a failed operation, in one line; the texts that engines match are docs/engines.md's."""
-    if failure.kind in (lib.PLAN_PROGRAM, lib.PLAN_EXEC):
+    if failure.kind in (protocol.PLAN_PROGRAM, protocol.PLAN_EXECVE):
         return LaunchError(_program_text(about, failure), failure.errno)
     reason = os.strerror(failure.errno).lower() if failure.errno else ""
     if failure.errno == ENOENT:
@@ -256,7 +247,7 @@ def failed(about: str, failure: native.Failure, document: str = CONFIG) -> Launc
         reason = "a part of the path is a file"
     name = _NAMES.get(failure.kind, f"operation {failure.index}")
     what = f"{name} {failure.path}".strip()
-    if failure.kind == lib.PLAN_HOOK:
+    if failure.kind == protocol.PLAN_HOOK:
         _, _, kind, index = failure.where.split("/")  # /hooks/KIND/INDEX
         what = hook_words(kind, index, failure.path)
     step = f"{failure.step}: " if failure.step and failure.step != name else ""

@@ -5,11 +5,10 @@ from __future__ import annotations
 
 import os
 
-from pyoci import native
+from pyoci import native, protocol
 from pyoci.container import hooks, launch
 from pyoci.container.state import State
 from pyoci.errors import HookError, LaunchError, NotRunning, PyociError
-from pyoci.native import lib
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ def start(root: Root, container_id: str) -> None:
         message = native.receive(connection)
     finally:
         os.close(connection)
-    if message.kind == lib.SYNC_FAILED:
+    if message.kind == protocol.SYNC_FAILED:
         raise launch.failed(f"start {state.id}", message.failure())
     poststart(state)
 
@@ -44,11 +43,11 @@ def _claim(state: State, connection: int) -> None:
     """
     payload = state.text("created").encode() if state.hooks.get("startContainer") else b""
     try:
-        native.send(connection, lib.SYNC_START, 0, payload)
-        if native.receive(connection).kind != lib.SYNC_STARTING:
+        native.send(connection, protocol.SYNC_START, 0, payload)
+        if native.receive(connection).kind != protocol.SYNC_STARTING:
             raise _not_created(state)
         os.unlink(state.start_socket)
-        native.send(connection, lib.SYNC_GO)
+        native.send(connection, protocol.SYNC_GO)
     except FileNotFoundError:  # deleted meanwhile
         raise NotRunning(state.id, "start", "stopped") from None
     except native.NativeError as error:

@@ -23,6 +23,8 @@ LINKS = (
     ("/dev/stderr", "/proc/self/fd/2"),
 )
 
+PRESENT = ops.errnos(17)  # EEXIST: what the image has there is as good
+
 
 def operations(config: Config, mounts: Mounts, by_bind: bool) -> list[ops.Op]:
     """The nodes and links; ``by_bind``: nodes cannot be made (a user namespace), so the host's are bound.
@@ -35,9 +37,9 @@ def operations(config: Config, mounts: Mounts, by_bind: bool) -> list[ops.Op]:
     nodes = [_default(name, major, minor) for name, major, minor in DEFAULT]
     nodes += [_asked(device, f"/linux/devices/{index}") for index, device in enumerate(asked)]
     wanted = {node.path: node for node in nodes}  # what is asked for replaces a default
-    links: list[ops.Op] = [ops.Symlink("", path, target) for path, target in LINKS if path not in wanted]
+    links: list[ops.Op] = [ops.Symlink("", path, target, PRESENT) for path, target in LINKS if path not in wanted]
     if "/dev/ptmx" not in wanted:
-        links.append(ops.Symlink("", "/dev/ptmx", "pts/ptmx"))
+        links.append(ops.Symlink("", "/dev/ptmx", "pts/ptmx", PRESENT))
     if not by_bind:
         return [*wanted.values(), *links]
     for node in wanted.values():
@@ -53,15 +55,16 @@ def _dev_is_bound(config: Config) -> bool:
     return False
 
 
-def _default(name: str, major: int, minor: int) -> ops.MkNod:
-    return ops.MkNod(f"/dev/{name}", S_IFCHR | 0o666, os.makedev(major, minor))
+def _default(name: str, major: int, minor: int) -> ops.Mknod:
+    return ops.Mknod("", f"/dev/{name}", S_IFCHR | 0o666, os.makedev(major, minor), 0, 0)
 
 
-def _asked(device: Device, where: str) -> ops.MkNod:
+def _asked(device: Device, where: str) -> ops.Mknod:
     kind = device["type"]
     if kind not in KINDS:
         raise SpecError(f"{where}/type", "not a type of device", kind, "c, b, u or p")
     number = 0 if kind == "p" else os.makedev(device.get("major") or 0, device.get("minor") or 0)
     mode = device.get("fileMode")
     mode = 0o666 if mode is None else mode & 0o7777
-    return ops.MkNod(device["path"], KINDS[kind] | mode, number, device.get("uid") or 0, device.get("gid") or 0, where)
+    uid, gid = device.get("uid") or 0, device.get("gid") or 0
+    return ops.Mknod(where, device["path"], KINDS[kind] | mode, number, uid, gid)

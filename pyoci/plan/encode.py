@@ -3,15 +3,27 @@
 
 from __future__ import annotations
 
+from _struct import Struct
+
+from pyoci.plan.records import header
+from pyoci.protocol import PLAN_MAGIC
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pyoci.plan.ops import Op
+    from pyoci.plan.operation import Op
+
+_NUMBER = Struct("=Q").pack
+# What is missing of a target's path is made so, less the umask.
+DIRECTORY_MODE, FILE_MODE = 0o755, 0o644
 
 
 class Strings(dict[str, int]):
-    """The plan's string area, as text → offset: a text is put in when it is asked for. Offset 0: the empty text."""
+    """The plan's string area, as text → offset: a text is put in when it is asked for. Offset 0: the empty text.
+
+    Its functions give offsets, and raise ValueError if a text holds NUL.
+    """
 
     def __init__(self) -> None:
         super().__init__({"": 0})
@@ -19,20 +31,17 @@ class Strings(dict[str, int]):
         self._size = 1
 
     def __missing__(self, text: str) -> int:
-        data = _encoded(text) + b"\0"
-        offset = self[text] = self._size
-        self._parts.append(data)
-        self._size += len(data)
+        offset = self[text] = self._append(_encoded(text) + b"\0")
         return offset
 
-    def add(self, data: list[str] | bytes) -> int:
-        """The offset of a list or a binary argument, each time anew. Raises ValueError if a text holds NUL."""
-        if isinstance(data, bytes):
-            self._append(b"\0" * (-self._size % 8))
-            return self._append(data + b"\0")
-        if not data:
-            return 0
-        return self._append(b"\0".join([str(len(data)).encode(), *map(_encoded, data), b""]))
+    def texts(self, items: Sequence[str]) -> int:
+        """A list, each time anew."""
+        return self._append(b"\0".join([str(len(items)).encode(), *map(_encoded, items), b""])) if items else 0
+
+    def binary(self, data: bytes) -> int:
+        """Bytes, behind their number."""
+        self._append(b"\0" * (-self._size % 8))
+        return self._append(_NUMBER(len(data)) + data)
 
     def _append(self, data: bytes) -> int:
         offset = self._size
@@ -41,8 +50,8 @@ class Strings(dict[str, int]):
         return offset
 
     def bytes(self) -> bytes:
-        """The whole area."""
-        return b"".join(self._parts)
+        """The whole area; its last byte is NUL."""
+        return b"".join([*self._parts, b"\0"])
 
 
 def _encoded(text: str) -> bytes:
@@ -51,17 +60,22 @@ def _encoded(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
-def encode(ops: Sequence[Op]) -> tuple[list[tuple[int, Sequence[int], int, Sequence[int]]], bytes]:
-    """The operations as rows for ``native.plan_memfd``, and the string area. Raises ValueError if a text holds NUL."""
+def encode(ops: Sequence[Op], sync: int, start: int, preserve: int) -> bytes:
+    """The whole plan: the operations, and where init finds its descriptors (struct plan_fds).
+
+    Raises ValueError if a text holds NUL.
+    """
     strings = Strings()
-    rows: list[tuple[int, Sequence[int], int, Sequence[int]]] = []
-    for op in ops:
-        data, more = op.data, op.more
-        texts = (
-            strings[op.where],
-            strings[op.path],
-            strings[data] if isinstance(data, str) else strings.add(data),
-            strings[more] if isinstance(more, str) else strings.add(more),
-        )
-        rows.append((op.kind, texts, 0, op.num))
-    return rows, strings.bytes()
+    operations = b"".join([op.record(strings) for op in ops])
+    area = strings.bytes()
+    head = header(
+        magic=PLAN_MAGIC,
+        operations_size=len(operations),
+        strings_size=len(area),
+        directory_mode=DIRECTORY_MODE,
+        file_mode=FILE_MODE,
+        sync=sync,
+        start=start,
+        preserve=preserve,
+    )
+    return b"".join((head, operations, area))

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import os
 
+from pyoci import protocol
 from pyoci.errors import SpecError
 from pyoci.kernel.mounts import ATIME, ATTRIBUTES, IGNORED, ON_PROC, PROPAGATION, RDONLY, RECURSIVE
-from pyoci.native import lib
 from pyoci.plan import ops
 
 TYPE_CHECKING = False
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from pyoci.config import documents
     from pyoci.plan.facts import Facts
+
+    # enum plan_mount_flag, attributes to set, to clear, propagation
+    Attributes = tuple[int, int, int, int]
 
 
 class Options:
@@ -66,7 +69,7 @@ class Options:
 
     def flags(self) -> int:
         """enum plan_mount_flag for the propagation."""
-        return lib.PLAN_MOUNT_RECURSIVE_PROPAGATION if self.propagation_recursive else 0
+        return protocol.PLAN_MOUNT_RECURSIVE_PROPAGATION if self.propagation_recursive else 0
 
 
 def _merged(old: tuple[int, int], new: tuple[int, int]) -> tuple[int, int]:
@@ -97,7 +100,7 @@ class Mounts:
         fs_type = mount.get("type") or ""
         options = Options(mount.get("options") or (), fs_type)
         if options.remount:
-            self.steps.append(ops.SetAttr(target, _num(options, 0), where))
+            self.steps.append(ops.MountSetattr(where, target, *_attributes(options, 0)))
         elif options.bind:
             self._bind(mount, target, options, where)
         elif fs_type in ("cgroup", "cgroup2"):
@@ -108,15 +111,20 @@ class Mounts:
             raise SpecError(f"{where}/type", f"mount {target} has neither a type nor the option bind or rbind")
 
     def bind(
-        self, source: str, target: str, recursive: bool, where: str, flags: int = 0, num: Sequence[int] = ()
+        self, source: str, target: str, recursive: bool, where: str, attributes: Attributes = (0, 0, 0, 0)
     ) -> None:
-        """A bind mount; ``num``: attributes to set, to clear, propagation."""
-        if self._slot >= lib.PLAN_SLOTS_MAX:
-            raise SpecError(where, f"more than {lib.PLAN_SLOTS_MAX} bind mounts")
-        opened = ops.OpenTree(source, self._slot, recursive, where=where)
+        """A bind mount. Raises SpecError."""
+        slot = self.new_slot(where)
+        opened = ops.OpenTree(where, source, slot, recursive, nofollow=False)
         (self.sources if self._apart else self.steps).append(opened)
-        self.steps.append(ops.Bind(target, (self._slot, flags, *num), where))
+        self.steps.append(ops.Bind(where, slot, target, *attributes))
+
+    def new_slot(self, where: str) -> int:
+        """A slot for a mount that is not attached yet. Raises SpecError."""
+        if self._slot >= protocol.PLAN_SLOTS_MAX:
+            raise SpecError(where, f"more than {protocol.PLAN_SLOTS_MAX} bind mounts")
         self._slot += 1
+        return self._slot - 1
 
     def _bind(self, mount: documents.Mount, target: str, options: Options, where: str) -> None:
         source = mount.get("source")
@@ -124,67 +132,67 @@ class Mounts:
             raise SpecError(f"{where}/source", f"bind mount {target} has no source")
         flags = options.flags()
         if target in ON_PROC:
-            flags |= lib.PLAN_MOUNT_ON_PROC
+            flags |= protocol.PLAN_MOUNT_ON_PROC
         elif os.path.normpath(target) == "/proc":
-            flags |= lib.PLAN_MOUNT_PROC_SOURCE | lib.PLAN_MOUNT_NO_SYMLINKS
-        attr = (*options.attr, options.propagation)
-        self.bind(self._facts.host_path(source), target, options.recursive, where, flags, attr)
+            flags |= protocol.PLAN_MOUNT_PROC_SOURCE | protocol.PLAN_MOUNT_NO_SYMLINKS
+        source = self._facts.host_path(source)
+        self.bind(source, target, options.recursive, where, _attributes(options, flags))
         self._recursive(target, options, where)
 
     def _recursive(self, target: str, options: Options, where: str) -> None:
         if options.recursive_attr != (0, 0):
-            num = (0, lib.PLAN_MOUNT_RECURSIVE_ATTR, *options.recursive_attr, 0)
-            self.steps.append(ops.SetAttr(target, num, where))
+            attributes = (protocol.PLAN_MOUNT_RECURSIVE_ATTR, *options.recursive_attr, 0)
+            self.steps.append(ops.MountSetattr(where, target, *attributes))
 
     def _file_system(self, mount: documents.Mount, target: str, fs_type: str, options: Options, where: str) -> None:
         flags = options.flags()
         data = list(options.data)
         if fs_type in ("proc", "sysfs"):
-            flags |= lib.PLAN_MOUNT_NO_SYMLINKS
+            flags |= protocol.PLAN_MOUNT_NO_SYMLINKS
         if fs_type == "tmpfs":
             if not any(option.startswith("mode=") for option in data):
-                flags |= lib.PLAN_MOUNT_KEEP_MODE
+                flags |= protocol.PLAN_MOUNT_KEEP_MODE
             if options.copy_up:
-                flags |= lib.PLAN_MOUNT_COPY_UP
+                flags |= protocol.PLAN_MOUNT_COPY_UP
             self._late_readonly(target, options, where)
         source = mount.get("source") or fs_type
-        num = _num(options, flags)
-        self.steps.append(ops.Mount(target, fs_type, [f"source={source}", *_split(data)], num, where))
+        data = [f"source={source}", *_split(data)]
+        self.steps.append(ops.Mount(where, fs_type, target, data, *_attributes(options, flags)))
         self._recursive(target, options, where)
 
     def _late_readonly(self, target: str, options: Options, where: str) -> None:
         if options.attr[0] & RDONLY:
             options.attr = (options.attr[0] & ~RDONLY, options.attr[1])
-            self.last.append(ops.SetAttr(target, (0, 0, RDONLY, 0, 0), where))
+            self.last.append(ops.MountSetattr(where, target, 0, RDONLY, 0, 0))
 
     def _cgroup(self, target: str, options: Options, where: str) -> None:
         """cgroup2 of its own with a cgroup namespace, else the container's directory of the host's; v1 the same
         for each hierarchy, on a tmpfs."""
         facts = self._facts
-        num = _num(options, options.flags())
+        attributes = _attributes(options, options.flags())
         if facts.cgroup_unified:
             if facts.cgroup_namespace:
-                self.steps.append(ops.Mount(target, "cgroup2", ["source=cgroup2"], num, where))
+                self.steps.append(ops.Mount(where, "cgroup2", target, ["source=cgroup2"], *attributes))
             else:
-                self.bind(facts.cgroup_directories[0][1], target, True, where, options.flags(), num[2:])
+                self.bind(facts.cgroup_directories[0][1], target, True, where, attributes)
             return
         self._late_readonly(target, options, where)
-        top = _num(options, 0)
-        self.steps.append(ops.Mount(target, "tmpfs", ["source=tmpfs", "mode=755"], top, where))
+        top = _attributes(options, 0)
+        self.steps.append(ops.Mount(where, "tmpfs", target, ["source=tmpfs", "mode=755"], *top))
         for names, directory in facts.cgroup_directories:
             place = f"{target}/{','.join(name.removeprefix('name=') for name in names)}"
             if facts.cgroup_namespace:
                 chosen = ["none", *names] if names[0].startswith("name=") else list(names)
-                self.steps.append(ops.Mount(place, "cgroup", ["source=cgroup", *chosen], num, where))
+                self.steps.append(ops.Mount(where, "cgroup", place, ["source=cgroup", *chosen], *attributes))
             else:
-                self.bind(directory, place, True, where, 0, num[2:])
+                self.bind(directory, place, True, where, (0, *attributes[1:]))
             if len(names) > 1:
                 whole = ",".join(names)
-                self.steps += [ops.Symlink(where, f"{target}/{name}", whole) for name in names]
+                self.steps += [ops.Symlink(where, f"{target}/{name}", whole, 0) for name in names]
 
 
-def _num(options: Options, flags: int) -> tuple[int, int, int, int, int]:
-    return (0, flags, options.attr[0], options.attr[1], options.propagation)
+def _attributes(options: Options, flags: int) -> Attributes:
+    return (flags, *options.attr, options.propagation)
 
 
 def _split(data: list[str]) -> list[str]:

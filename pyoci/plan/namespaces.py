@@ -56,20 +56,20 @@ class Namespaces:
         become a member of the PID namespace at once (else :meth:`become_member` is for the caller to place)."""
         steps: list[ops.Op] = []
         for index, (kind, flag, path, where) in enumerate(self.join):
-            steps.append(ops.SetNs(first + index, flag, path, where))
+            steps.append(ops.Setns(where, first + index, flag, path))
             if kind == "user":
-                steps.append(ops.BecomeRoot(clear_groups=False))
+                steps.append(ops.BecomeRoot("", clear_groups=False))
         late = self.new & ~self.clone_flags & ~(NEWPID | NEWTIME)
         if late:
-            steps.append(ops.Unshare(late, "/linux/namespaces"))
+            steps.append(ops.Unshare("/linux/namespaces", late))
         if self.new & NEWTIME:
-            steps.append(ops.TimeOffsets("/linux/timeOffsets", data=self.offsets))
+            steps.append(ops.TimeOffsets("/linux/timeOffsets", self.offsets))
         return steps + self.become_member() if clone else steps
 
     def become_member(self) -> list[ops.Op]:
         """A PID namespace that clone3 could not make is for children only (pid_namespaces(7)), so a child goes on."""
         late_pid = self.new & ~self.clone_flags & NEWPID
-        return [ops.Clone(late_pid), ops.SetSid()] if late_pid or self.joins(NEWPID) else []
+        return [ops.Clone3("", late_pid), ops.Setsid("")] if late_pid or self.joins(NEWPID) else []
 
 
 def _offsets(offsets: dict[str, ClockOffset]) -> str:

@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
+from pyoci import protocol
 from pyoci.config.rules import parameter_path
-from pyoci.kernel.mounts import MS_PRIVATE, MS_SHARED, MS_UNBINDABLE, PROPAGATION, RDONLY
+from pyoci.kernel.mounts import MS_PRIVATE, MS_SHARED, MS_UNBINDABLE, NODEV, NOEXEC, NOSUID, PROPAGATION, RDONLY
 from pyoci.kernel.namespaces import NEWNET, NEWPID, NEWUSER, TYPES
 from pyoci.kernel.process import PERSONALITIES
-from pyoci.native import lib
 from pyoci.plan import devices, ops, process
 from pyoci.plan.facts import Layout
 from pyoci.plan.mounts import Mounts
@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 
     from pyoci.config.documents import Config, Hook, Process
     from pyoci.plan.facts import Facts
+
+ABSENT = ops.errnos(2, 20)  # ENOENT, ENOTDIR: what is not there needs no mask, and neither does what is behind a file
+NO_KEYRINGS = ops.errnos(38)  # ENOSYS: a kernel without them has none to share
+EMPTY_OPTIONS, EMPTY_ATTRIBUTES = ["size=4k", "mode=755"], RDONLY | NOSUID | NODEV | NOEXEC
+TIMEOUT_MAX = (1 << 31) - 1  # ms
 
 
 class LaunchPlan:
@@ -43,40 +48,40 @@ def create_plan(config: Config, facts: Facts) -> LaunchPlan:
     for index, mount in enumerate(config.get("mounts") or ()):
         mounts.add(mount, f"/mounts/{index}")
     nodes = devices.operations(config, mounts, by_bind=in_user_namespace)
-    steps: list[ops.Op] = [ops.SetSid()]
+    steps: list[ops.Op] = [ops.Setsid("")]
     if facts.keyring:
-        steps.append(ops.Keyring(data=facts.keyring))
+        steps.append(ops.Keyring("", facts.keyring, NO_KEYRINGS))
     hidden = _hidden_until_pivoted(config, namespaces)
     before, on_proc = _split_at_proc(mounts.steps) if hidden else (mounts.steps, [])
     steps += namespaces.operations(layout.first, clone=not hidden)
     steps += mounts.sources
     if namespaces.new & NEWUSER:
-        steps.append(ops.BecomeRoot(clear_groups=True))
+        steps.append(ops.BecomeRoot("", clear_groups=True))
     if namespaces.new & NEWNET:
-        steps.append(ops.Loopback())
+        steps.append(ops.Loopback(""))
     steps += _root(config, facts)
     steps += before
     steps += nodes
     steps += _names(config)
-    steps.append(ops.Sync(lib.SYNC_MOUNTED))
+    steps.append(ops.Sync("", protocol.SYNC_MOUNTED))
     steps += _hooks(config, "createContainer")
-    steps.append(ops.PivotRoot(facts.no_pivot))
+    steps.append(ops.PivotRoot("", facts.no_pivot))
     propagation, recursive = _propagation(config)
     if propagation in (MS_SHARED, MS_UNBINDABLE):  # pivot_root(2) refuses a shared root
-        steps.append(ops.Propagation("/", propagation, recursive, "/linux/rootfsPropagation"))
+        steps.append(ops.Propagation("/linux/rootfsPropagation", "/", propagation, recursive))
     steps += namespaces.become_member() if hidden else []
     steps += on_proc
     steps += _sysctl(config)
     steps += process.terminal(body, facts, layout.console, bind=True)
-    steps.append(ops.MkDir("/process/cwd", body["cwd"]))
+    steps.append(ops.Mkdir("/process/cwd", body["cwd"]))
     steps += _closing(config, mounts)
     steps += process.limits(body)
     personality = (config.get("linux") or {}).get("personality")
     if personality:
         number = PERSONALITIES[personality["domain"]]
-        steps.append(ops.Personality("/linux/personality", num=(number,)))
+        steps.append(ops.Personality("/linux/personality", number))
     steps += process.identity(body, facts)
-    steps.append(ops.Created())
+    steps.append(ops.Created(""))
     steps += _hooks(config, "startContainer")
     steps += process.privileges(body, facts)
     return LaunchPlan(steps, namespaces, layout)
@@ -93,18 +98,18 @@ def exec_plan(body: Process, types: list[str], facts: Facts) -> LaunchPlan:
     flags = 0
     for kind in types:
         flags |= TYPES[kind][0]
-    steps: list[ops.Op] = [ops.SetNs(layout.first, flags, "container")]
+    steps: list[ops.Op] = [ops.Setns("", layout.first, flags, "container")]
     if flags & NEWUSER:
-        steps.append(ops.BecomeRoot(clear_groups=False))
+        steps.append(ops.BecomeRoot("", clear_groups=False))
     if flags & NEWPID:
-        steps.append(ops.Clone())
-    steps.append(ops.SetSid())
+        steps.append(ops.Clone3("", 0))
+    steps.append(ops.Setsid(""))
     if facts.keyring:
-        steps.append(ops.Keyring(data=facts.keyring))
+        steps.append(ops.Keyring("", facts.keyring, NO_KEYRINGS))
     steps += process.terminal(body, facts, layout.console, bind=False)
     steps += process.limits(body)
     steps += process.identity(body, facts)
-    steps.append(ops.Sync(lib.SYNC_STARTING))
+    steps.append(ops.Sync("", protocol.SYNC_STARTING))
     steps += process.privileges(body, facts)
     return LaunchPlan(steps, None, layout)
 
@@ -123,12 +128,13 @@ def _hidden_until_pivoted(config: Config, namespaces: Namespaces) -> bool:
 
 def _split_at_proc(steps: list[ops.Op]) -> tuple[list[ops.Op], list[ops.Op]]:
     """The mounts that need no PID namespace, and each procfs with what is mounted on it. Sources are the host's."""
-    places = [step.path for step in steps if isinstance(step, ops.Mount) and step.data == "proc"]
+    places = [step.path for step in steps if isinstance(step, ops.Mount) and step.type == "proc"]
     before: list[ops.Op] = []
     on_proc: list[ops.Op] = []
     for step in steps:
-        inside = any(step.path == place or step.path.startswith(place + "/") for place in places)
-        (on_proc if inside and not isinstance(step, ops.OpenTree) else before).append(step)
+        path = "" if isinstance(step, ops.OpenTree) else getattr(step, "path", "")
+        inside = any(path == place or path.startswith(place + "/") for place in places)
+        (on_proc if inside else before).append(step)
     return before, on_proc
 
 
@@ -138,8 +144,8 @@ def _root(config: Config, facts: Facts) -> list[ops.Op]:
     steps: list[ops.Op] = []
     if propagation != MS_SHARED:
         before = MS_PRIVATE if propagation == MS_UNBINDABLE else propagation
-        steps.append(ops.Propagation("/", before, True, "/linux/rootfsPropagation"))
-    steps.append(ops.Rootfs(facts.rootfs, parent_private=propagation == MS_SHARED))
+        steps.append(ops.Propagation("/linux/rootfsPropagation", "/", before, recursive=True))
+    steps.append(ops.Rootfs("/root/path", facts.rootfs, parent_private=propagation == MS_SHARED))
     return steps
 
 
@@ -152,9 +158,9 @@ def _propagation(config: Config) -> tuple[int, bool]:
 def _names(config: Config) -> list[ops.Op]:
     steps: list[ops.Op] = []
     if config.get("hostname"):
-        steps.append(ops.HostName("/hostname", data=config["hostname"]))
+        steps.append(ops.Sethostname("/hostname", config["hostname"]))
     if config.get("domainname"):
-        steps.append(ops.DomainName("/domainname", data=config["domainname"]))
+        steps.append(ops.Setdomainname("/domainname", config["domainname"]))
     return steps
 
 
@@ -170,12 +176,16 @@ def _closing(config: Config, mounts: Mounts) -> list[ops.Op]:
     """What hides and locks; after it nothing is made in the root any more."""
     linux = config.get("linux") or {}
     steps = list(mounts.last)
-    steps += [
-        ops.ReadOnly(f"/linux/readonlyPaths/{i}", path) for i, path in enumerate(linux.get("readonlyPaths") or ())
-    ]
-    steps += [ops.Mask(f"/linux/maskedPaths/{i}", path) for i, path in enumerate(linux.get("maskedPaths") or ())]
+    for index, path in enumerate(linux.get("readonlyPaths") or ()):
+        steps.append(ops.Readonly(f"/linux/readonlyPaths/{index}", path, ABSENT))
+    masked = linux.get("maskedPaths") or ()
+    if masked:
+        empty = mounts.new_slot("/linux/maskedPaths")
+        steps.append(ops.Fsmount("/linux/maskedPaths", empty, "tmpfs", EMPTY_OPTIONS, EMPTY_ATTRIBUTES))
+    for index, path in enumerate(masked):
+        steps.append(ops.Mask(f"/linux/maskedPaths/{index}", path, empty, ABSENT))
     if config["root"].get("readonly"):
-        steps.append(ops.SetAttr("/", (0, 0, RDONLY, 0, 0), "/root/readonly"))
+        steps.append(ops.MountSetattr("/root/readonly", "/", 0, RDONLY, 0, 0))
     return steps
 
 
@@ -184,11 +194,11 @@ def _hooks(config: Config, kind: str) -> list[ops.Op]:
     hooks: Sequence[Hook] = given.get(kind) or ()
     return [
         ops.Hook(
-            hook["path"],
-            list(hook.get("args") or (hook["path"],)),
-            list(hook.get("env") or ()),
-            1000 * (hook.get("timeout") or 0),
             f"/hooks/{kind}/{index}",
+            hook["path"],
+            hook.get("args") or [hook["path"]],
+            hook.get("env") or [],
+            min(1000 * (hook.get("timeout") or 0), TIMEOUT_MAX),
         )
         for index, hook in enumerate(hooks)
     ]

@@ -13,16 +13,18 @@ if TYPE_CHECKING:
     from pyoci.plan.facts import Facts
 
 DEFAULT_UMASK = 0o022
+CANNOT_CHOWN = ops.errnos(1, 30, 22)  # EPERM, EROFS, EINVAL: what the caller gave is not ours to give on
+REFUSED = ops.errnos(1, 13)  # EPERM, EACCES: a directory may be open to the user alone
 
 
 def terminal(process: Process, facts: Facts, console: int, bind: bool) -> list[ops.Op]:
     """The console, or the ownership of what the caller gave as descriptors 0-2."""
     uid = process["user"].get("uid") or 0
     if not process.get("terminal"):
-        return [ops.StdioOwner(uid)]
+        return [ops.StdioOwner("/process/user/uid", uid, CANNOT_CHOWN)]
     size = process.get("consoleSize")
     rows, columns = (size["height"], size["width"]) if size else (0, 0)
-    return [ops.Console(console, rows, columns, uid, bind)]
+    return [ops.Console("/process/terminal", console, rows, columns, uid, bind)]
 
 
 def limits(process: Process) -> list[ops.Op]:
@@ -30,20 +32,29 @@ def limits(process: Process) -> list[ops.Op]:
     steps: list[ops.Op] = []
     for index, limit in enumerate(process.get("rlimits") or ()):
         label = limit["type"]
-        soft, hard = (ops.signed(limit[key]) for key in ("soft", "hard"))
-        steps.append(ops.RLimit(RLIMIT_NUMBERS[label], soft, hard, f"/process/rlimits/{index}", label))
+        where = f"/process/rlimits/{index}"
+        steps.append(ops.Setrlimit(where, RLIMIT_NUMBERS[label], limit["soft"], limit["hard"], label))
     scheduler = process.get("scheduler")
     if scheduler:
         flags = 0
         for name in scheduler.get("flags") or ():
             flags |= SCHEDULER_FLAGS[name]
-        times = [str(scheduler.get(key) or 0) for key in ("runtime", "deadline", "period")]
-        num = (SCHEDULERS[scheduler["policy"]], scheduler.get("nice") or 0, scheduler.get("priority") or 0, flags)
-        steps.append(ops.Scheduler("/process/scheduler", data=times, num=num))
+        steps.append(
+            ops.SchedSetattr(
+                "/process/scheduler",
+                SCHEDULERS[scheduler["policy"]],
+                nice=scheduler.get("nice") or 0,
+                priority=scheduler.get("priority") or 0,
+                flags=flags,
+                runtime=scheduler.get("runtime") or 0,
+                deadline=scheduler.get("deadline") or 0,
+                period=scheduler.get("period") or 0,
+            )
+        )
     priority = process.get("ioPriority")
     if priority:
         value = IOPRIO_CLASSES[priority["class"]] << 13 | (priority.get("priority") or 0)
-        steps.append(ops.IoPrio("/process/ioPriority", num=(value,)))
+        steps.append(ops.IoprioSet("/process/ioPriority", value))
     return steps
 
 
@@ -58,13 +69,13 @@ def identity(process: Process, facts: Facts) -> list[ops.Op]:
     groups = [str(group) for group in user.get("additionalGids") or ()]
     env = [*(process.get("env") or ()), *facts.extra_env]
     return [
-        ops.Environment("/process/env", data=env),
-        ops.Home(uid),
-        ops.Cwd(cwd, tolerant=True),
-        ops.Bounding(mask(bounding)),
-        ops.User(uid, gid, groups, DEFAULT_UMASK if umask is None else umask),
-        ops.Cwd(cwd, tolerant=False),
-        ops.Program("/process/args", data=list(process["args"])),
+        ops.Environment("/process/env", env),
+        ops.Home("/process/env", uid, otherwise="/"),
+        ops.Chdir("/process/cwd", cwd, deferred=REFUSED),
+        ops.Bounding("/process/capabilities/bounding", mask(bounding)),
+        ops.User("/process/user", uid, gid, groups, DEFAULT_UMASK if umask is None else umask, keep_groups=False),
+        ops.Chdir("/process/cwd", cwd, deferred=0),
+        ops.Program("/process/args", process["args"]),
     ]
 
 
@@ -79,10 +90,10 @@ def privileges(process: Process, facts: Facts) -> list[ops.Op]:
     inheritable, ambient = mask(capabilities.get("inheritable") or ()), mask(capabilities.get("ambient") or ())
     # The kernel holds ambient within permitted and inheritable (capabilities(7)); runc's own default config asks for
     # more, and gets as much.
-    drop = ops.Caps(effective, permitted, inheritable, ambient & permitted & inheritable)
-    load = [ops.Seccomp(*facts.seccomp)] if facts.seccomp else []
+    drop = ops.Capset("/process/capabilities", effective, permitted, inheritable, ambient & permitted & inheritable)
+    load = [ops.Seccomp("/linux/seccomp", *facts.seccomp)] if facts.seccomp else []
     if process.get("noNewPrivileges"):
         steps: list[ops.Op] = [ops.NoNewPrivs("/process/noNewPrivileges"), drop, *load]
     else:
         steps = [*load, drop]
-    return [*steps, ops.Exec("/process/args")]
+    return [*steps, ops.Execve("/process/args")]

@@ -23,7 +23,7 @@
 
 #include "check.h"
 
-static struct init init = {.root = -1, .empty = -1};
+static struct init init = {.root = -1};
 
 /* --- sync messages ------------------------------------------------------------------------------------------------ */
 
@@ -73,7 +73,7 @@ static void messages(void) {
 
 /* The longest of all texts of a failure fit in one message. */
 static void failures(void) {
-    static struct plan_op op = {.kind = PLAN_EXEC, .text = {1, 0, 0, 0}};
+    static struct plan_op op = {.kind = PLAN_EXECVE, .where = 1};
     static char strings[2000], payload[8192], path[1000];
     struct {
         struct sync_header header;
@@ -82,7 +82,7 @@ static void failures(void) {
     } got;
     memset(strings + 1, 'w', sizeof(strings) - 2);
     memset(path, 'p', sizeof(path) - 1);
-    init.ops = &op;
+    init.op = &op;
     init.strings = strings;
     CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair) == 0);
     init.report = pair[0];
@@ -90,7 +90,7 @@ static void failures(void) {
     CHECK(fail_with(&init, "step", path, ENOENT, payload) == -1);
     CHECK(sync_send_failure(&init) == 0);
     CHECK(recv(pair[1], &got, sizeof(got), 0) == (ssize_t)(sizeof(got.header) + got.header.size));
-    CHECK(got.header.message == SYNC_FAILED && got.header.value == ENOENT && got.failure.kind == PLAN_EXEC);
+    CHECK(got.header.message == SYNC_FAILED && got.header.value == ENOENT && got.failure.kind == PLAN_EXECVE);
     CHECK(got.failure.step == 4 && got.failure.path == 511 && got.failure.where == 512 && got.failure.detail == 511);
     CHECK(got.header.size == sizeof(got.failure) + 4 + 511 + 512 + 511);
     CHECK(memcmp(got.texts, "stepppp", 7) == 0);
@@ -206,18 +206,12 @@ static void hook_errors(void) {
 }
 
 static int hook_of(const char *script, int timeout) {
-    char strings[1024] = "";
-    size_t argv = 1, used = argv;
-    used += (size_t)snprintf(strings + used, 100, "3") + 1;
-    used += (size_t)snprintf(strings + used, 100, "sh") + 1;
-    used += (size_t)snprintf(strings + used, 100, "-c") + 1;
-    used += (size_t)snprintf(strings + used, 500, "%s", script) + 1;
-    size_t path = used;
-    snprintf(strings + used, 100, "%s", script[0] == '/' ? script : "/bin/sh");
-    struct plan_op op = {.kind = PLAN_HOOK, .text = {0, (uint32_t)path, (uint32_t)argv, 0}, .num = {timeout}};
-    init.strings = strings;
+    char argv[1024] = "3\0sh\0-c";
+    snprintf(argv + sizeof("3\0sh\0-c"), 500, "%s", script);
+    const struct op_hook hook = {
+        .path = script[0] == '/' ? script : "/bin/sh", .args = argv, .env = "", .timeout = (uint64_t)timeout};
     memset(&init.failure, 0, sizeof(init.failure));
-    return op_hook(&init, &op);
+    return op_hook(&init, &hook);
 }
 
 static void hooks(void) {

@@ -11,7 +11,8 @@
 #include "check.h"
 
 static char top[] = "/tmp/pyoci-resolve-XXXXXX";
-static struct init init = {.root = -1};
+static const struct plan_header header = {.directory_mode = 0755, .file_mode = 0644};
+static struct init init = {.root = -1, .header = &header};
 static size_t digest; /* of all names, modes, sizes and times of the tree beside the root */
 
 static int note(const char *path, const struct stat *st, int kind, struct FTW *ftw) {

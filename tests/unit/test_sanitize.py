@@ -69,18 +69,17 @@ def test_a_fault_is_found(built: Path, tmp_path: Path) -> None:
 def plan(sync: int) -> bytes:
     """A plan with an operation of each kind that has lists or numbers to go wrong."""
     operations: list[ops.Op] = [
-        ops.SetSid(),
-        ops.OpenTree("/etc", 0, True),
-        ops.Mount("/proc", "proc", ["source=proc", "hidepid=2"], (0, 0, 0, 0, 0), "/mounts/0"),
-        ops.Hook("/bin/true", ["true"], ["A=b"], 0, "/hooks/createContainer/0"),
-        ops.Environment("/process/env", data=["PATH=/bin", "TERM=xterm"]),
-        ops.Program("/process/args", data=["sh", "-c", "true"]),
-        ops.User(0, 0, ["1", "2"], 0o22),
-        ops.Seccomp(bytes(16), 0),
-        ops.Exec("/process/args"),
+        ops.Setsid(""),
+        ops.OpenTree("", "/etc", 0, recursive=True, nofollow=False),
+        ops.Mount("/mounts/0", "proc", "/proc", ["source=proc", "hidepid=2"], 0, 0, 0, 0),
+        ops.Hook("/hooks/createContainer/0", "/bin/true", ["true"], ["A=b"], 0),
+        ops.Environment("/process/env", ["PATH=/bin", "TERM=xterm"]),
+        ops.Program("/process/args", ["sh", "-c", "true"]),
+        ops.User("/process/user", 0, 0, ["1", "2"], 0o22, keep_groups=False),
+        ops.Seccomp("/linux/seccomp", bytes(16), 0),
+        ops.Execve("/process/args"),
     ]
-    rows, strings = encode.encode(operations)
-    descriptor = native.plan_memfd(rows, strings, {"sync": sync, "start": -1, "preserve": 0})
+    descriptor = native.plan_memfd(encode.encode(operations, sync, -1, 0))
     try:
         return os.pread(descriptor, 1 << 20, 0)
     finally:

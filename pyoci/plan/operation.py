@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every operation of a launch plan is: fields, the bytes that they become, and words for people."""
+
+from __future__ import annotations
+
+from pyoci import protocol
+from pyoci.kernel.capabilities import BITS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any, ClassVar
+
+    from pyoci.plan.encode import Strings
+
+CLONE_NAMES = (
+    (0x00020000, "mount"),
+    (0x02000000, "cgroup"),
+    (0x04000000, "uts"),
+    (0x08000000, "ipc"),
+    (0x10000000, "user"),
+    (0x20000000, "pid"),
+    (0x40000000, "network"),
+    (0x00000080, "time"),
+)
+ATTR_NAMES = (
+    *((1, "ro"), (2, "nosuid"), (4, "nodev"), (8, "noexec"), (0x10, "noatime"), (0x20, "strictatime")),
+    *((0x80, "nodiratime"), (0x200000, "nosymfollow")),
+)
+PROPAGATION_NAMES = ((1 << 17, "unbindable"), (1 << 18, "private"), (1 << 19, "slave"), (1 << 20, "shared"))
+FLAG_NAMES = (
+    (protocol.PLAN_MOUNT_RECURSIVE_ATTR, "recursive"),
+    (protocol.PLAN_MOUNT_NOFOLLOW, "nofollow"),
+    (protocol.PLAN_MOUNT_FILE, "file"),
+    (protocol.PLAN_MOUNT_NO_SYMLINKS, "no symlinks"),
+    (protocol.PLAN_MOUNT_ON_PROC, "on procfs"),
+    (protocol.PLAN_MOUNT_PROC_SOURCE, "of procfs"),
+    (protocol.PLAN_MOUNT_KEEP_MODE, "keep mode"),
+    (protocol.PLAN_MOUNT_RECURSIVE_PROPAGATION, "recursive propagation"),
+    (protocol.PLAN_MOUNT_COPY_UP, "copy up"),
+)
+CAPABILITY_NAMES = tuple((bit, name) for name, bit in BITS.items())
+
+
+class Op:
+    """One operation. ``where`` is the JSON pointer of the property that asked for it.
+
+    The subclasses in records.py, made of csrc/operations.def, have the fields; those of ops.py say what they mean.
+    """
+
+    __slots__ = ("where",)
+    kind: ClassVar[int] = 0
+    name: ClassVar[str] = ""
+    fields: ClassVar[tuple[str, ...]] = ()
+    where: str
+
+    def record(self, strings: Strings) -> bytes:
+        """The operation's bytes in the plan; its texts go into ``strings``. Raises ValueError if one holds NUL."""
+        raise NotImplementedError
+
+    def shown(self) -> dict[str, Any]:
+        """The fields by name, numbers with a meaning as words."""
+        return {field: _meaning(field, getattr(self, field)) for field in self.fields}
+
+    def details(self) -> str:
+        """The arguments, for people."""
+        return " ".join(part for part in map(words, self.shown().values()) if part)
+
+    def describe(self) -> str:
+        """One line: the operation, its arguments, where it comes from."""
+        line = f"{self.name} {self.details()}".rstrip()
+        return f"{line}  # {self.where}" if self.where else line
+
+    def document(self) -> dict[str, Any]:
+        """The operation as a JSON document has it: its name, its fields, where it comes from."""
+        return {"operation": self.name, **self.shown(), "where": self.where}
+
+
+def words(value: Any) -> str:
+    """A field's value for people."""
+    if isinstance(value, bool):
+        return "yes" if value else ""
+    if isinstance(value, (str, int)):
+        return str(value)
+    return " ".join(repr(item) if not item or " " in item else item for item in value)
+
+
+def bits(value: int, names: Iterable[tuple[int, str]]) -> list[str]:
+    """The names of the bits that are set; what has no name, as one number."""
+    found = []
+    for bit, name in names:
+        if value & bit:
+            found.append(name)
+            value &= ~bit
+    return [*found, hex(value)] if value else found
+
+
+def errnos(*numbers: int) -> int:
+    """A field of type ERRNOS: these errnos are no failure of the operation."""
+    return sum(1 << number for number in numbers)
+
+
+def _errno_names(value: int) -> list[str]:
+    from errno import errorcode
+
+    return [errorcode.get(number, str(number)) for number in range(64) if value >> number & 1]
+
+
+def _meaning(field: str, value: Any) -> Any:
+    if isinstance(value, bytes):
+        return f"({len(value)} bytes)"
+    return MEANINGS[field](value) if field in MEANINGS else value
+
+
+# What a number means by the name of its field, wherever that stands.
+MEANINGS: dict[str, Callable[[int], Any]] = {
+    "namespaces": lambda value: bits(value, CLONE_NAMES),
+    "attr_set": lambda value: bits(value, ATTR_NAMES),
+    "attr_clear": lambda value: bits(value, ATTR_NAMES),
+    "propagation": lambda value: bits(value, PROPAGATION_NAMES),
+    "flags": lambda value: bits(value, FLAG_NAMES),
+    "tolerated": _errno_names,
+    "deferred": _errno_names,
+    **dict.fromkeys(
+        ("keep", "effective", "permitted", "inheritable", "ambient"), lambda value: bits(value, CAPABILITY_NAMES)
+    ),
+}
