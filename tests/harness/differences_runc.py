@@ -70,6 +70,11 @@ RUNC = (
     ),
     Difference(
         "runc",
+        "1.1 asks for maps with a user namespace that is joined, too",
+        "runtime/test_namespaces.py::test_new_namespaces_belong_to_a_joined_user_namespace",
+    ),
+    Difference(
+        "runc",
         "1.1 ignores the umask of exec's process document",
         "runtime/test_exec.py::test_process_document_umask",
     ),

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from pathlib import Path
 
@@ -17,6 +18,16 @@ def namespaces(pid: int) -> dict[str, str]:
         if os.path.lexists(path):
             found[name] = os.readlink(path)
     return found
+
+
+def owner_of(path: str) -> str:
+    """The user namespace that owns the namespace at a path, as `namespaces` tells it (ioctl_ns(2), NS_GET_USERNS)."""
+    with open(path, "rb") as file:
+        owner = fcntl.ioctl(file, 0xB701)
+    try:
+        return f"user:[{os.fstat(owner).st_ino}]"
+    finally:
+        os.close(owner)
 
 
 def status(pid: int) -> dict[str, str]:

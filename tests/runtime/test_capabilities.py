@@ -66,10 +66,23 @@ def test_other_user_with_ambient(runtime: Runtime) -> None:
     assert found == dict.fromkeys(SETS, mask(NET_RAW))
 
 
-def test_root_with_all_five(runtime: Runtime) -> None:
+@pytest.mark.parametrize("nnp", [True, False])
+def test_root_with_all_five(runtime: Runtime, nnp: bool) -> None:
+    """execve(2) leaves the ambient set of root as it is, unless the program has capabilities of its own."""
     names = ["CAP_NET_BIND_SERVICE", "CAP_KILL"]
-    found = sets_of(runtime, dict.fromkeys(SETS, names))
-    assert found == dict.fromkeys(SETS, mask(NET_BIND_SERVICE, KILL)) | {"ambient": found["ambient"]}
+    found = sets_of(runtime, dict.fromkeys(SETS, names), noNewPrivileges=nnp)
+    assert found == dict.fromkeys(SETS, mask(NET_BIND_SERVICE, KILL))
+
+
+def test_ambient_is_a_part_of_inheritable(runtime: Runtime) -> None:
+    """Each set is its own: two of the five capabilities more, and one less, from set to set."""
+    names = ["CAP_CHOWN", "CAP_KILL", "CAP_SETPCAP", "CAP_NET_BIND_SERVICE", "CAP_NET_RAW"]
+    wanted = {"bounding": names, "permitted": names[:4], "effective": names[:3], "inheritable": names[:2]}
+    found = sets_of(runtime, wanted | {"ambient": names[:1]}, uid=1000)
+    # What is permitted to a user after execve(2) is what is ambient (capabilities(7)).
+    assert found["bounding"] == mask(CHOWN, KILL, SETPCAP, NET_BIND_SERVICE, NET_RAW)
+    assert found["inheritable"] == mask(CHOWN, KILL)
+    assert found["permitted"] == found["effective"] == found["ambient"] == mask(CHOWN)
 
 
 def test_inheritable_alone(runtime: Runtime) -> None:

@@ -53,6 +53,27 @@ def test_damaged_state(runtime: Runtime, name: str) -> None:
     assert inspection.alive(other.pid)
 
 
+@pytest.mark.parametrize("shared", [False, True], ids=["own PID namespace", "joined PID namespace"])
+def test_damaged_state_without_a_cgroup(runtime: Runtime, shared: bool) -> None:
+    """Only the link `init` tells then whom to end: it names the process that goes on, not the joiner before it."""
+    if runtime.kind != "pyoci":
+        pytest.skip(f"{runtime.kind} needs the cgroup, or the whole state")
+    bundle = runtime.bundle()
+    del bundle.linux["resources"]
+    if shared:
+        other = runtime.start(runtime.bundle())
+        bundle.namespace("pid", f"/proc/{other.pid}/ns/pid")
+    bundle.save()
+    container = runtime.container(bundle)
+    pid_file = bundle.path / "pid"
+    runtime.ok("--cgroup-manager=disabled", "create", "--bundle", bundle.path, "--pid-file", pid_file, container.id)
+    container.pid = int(pid_file.read_text())
+    damage(runtime, container, "half")
+    runtime.ok("delete", "--force", container.id)
+    wait_until(lambda: not inspection.alive(container.pid), "the end of init")
+    assert not (runtime.root / container.id).exists()
+
+
 def test_empty_directory(runtime: Runtime) -> None:
     (runtime.root / f"{runtime.prefix}-dir").mkdir(parents=True)
     runtime.ok("list")

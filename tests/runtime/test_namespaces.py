@@ -87,9 +87,14 @@ def test_peers_talk_over_localhost(runtime: Runtime) -> None:
     assert runtime.output(client) == "hello\n"
 
 
-def test_join_of_the_wrong_type(runtime: Runtime) -> None:
-    bundle = runtime.bundle().namespace("network", f"/proc/{os.getpid()}/ns/uts")
-    runtime.refuses(bundle)
+@pytest.mark.parametrize("kind", [*JOINABLE, "user", "mount"])
+def test_join_of_the_wrong_type(runtime: Runtime, kind: str) -> None:
+    """The error names the property; setns(2), which would refuse it too, has only `invalid argument` to say."""
+    wrong = f"/proc/{os.getpid()}/ns/{'uts' if kind != 'uts' else 'net'}"
+    error = runtime.refuses(runtime.bundle().namespace(kind, wrong))
+    if runtime.kind == "pyoci":
+        assert f"not a {kind} namespace" in error
+        assert "config.json: /linux/namespaces/" in error
 
 
 def test_join_of_a_plain_file(runtime: Runtime) -> None:
@@ -153,6 +158,19 @@ def test_user_namespace_owns_the_others(runtime: Runtime) -> None:
     """Root of the user namespace may configure the network that was made with it."""
     bundle = runtime.bundle().map_users().capabilities("CAP_NET_ADMIN").sh("ip link set lo down && echo ok")
     assert runtime.output(bundle) == "ok\n"
+
+
+def test_new_namespaces_belong_to_a_joined_user_namespace(runtime: Runtime) -> None:
+    """They are made inside of it: made before it is entered, they would be the host's (user_namespaces(7))."""
+    owner = runtime.start(runtime.bundle().map_users())
+    bundle = runtime.bundle().map_users().namespace("user", f"/proc/{owner.pid}/ns/user").namespace("cgroup")
+    del bundle.linux["uidMappings"], bundle.linux["gidMappings"]
+    container = runtime.start(bundle)
+    expected = inspection.namespaces(owner.pid)["user"]
+    assert inspection.namespaces(container.pid)["user"] == expected
+    new = [name for kind, name in ALL.items() if kind != "user"]
+    found = {name: inspection.owner_of(f"/proc/{container.pid}/ns/{name}") for name in new}
+    assert found == dict.fromkeys(new, expected)
 
 
 def test_user_namespace_and_another_user(runtime: Runtime) -> None:

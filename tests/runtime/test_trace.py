@@ -60,3 +60,31 @@ def test_no_handler_is_installed(runtime: Runtime, verb: str) -> None:
     calls = [line.partition("(")[0] for line in log.read_text().splitlines() if not line.startswith("---")]
     assert "signalfd4" in calls
     assert calls.count("rt_sigaction") <= 3, calls
+
+
+def state_calls(runtime: Runtime, *words: str) -> list[str]:
+    """What one call of the runtime's own process does with state.json, in its order."""
+    log = runtime.tmp / "calls"
+    argv = ["strace", "-qq", "-y", "-e", "trace=write,fsync,fdatasync,rename,renameat,renameat2", "-o", str(log)]
+    argv += [str(runtime.command), "--root", str(runtime.root), *words]
+    subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, timeout=TIMEOUT, check=True)
+    lines = [line for line in log.read_text().splitlines() if "/state.json.new" in line]
+    return [line.partition("(")[0].replace("fdatasync", "fsync") for line in lines]
+
+
+@pytest.mark.parametrize("joins", [False, True])
+def test_state_is_on_disk_before_it_is_the_state(runtime: Runtime, joins: bool) -> None:
+    """A machine that crashes finds the old state or the new one, whole (rename(2), fsync(2)).
+
+    The first state, without a process, need not survive that. In a joined PID namespace there is one more, for init
+    goes on in a child.
+    """
+    if runtime.kind != "pyoci":
+        pytest.skip(f"how {runtime.kind} saves its state is its own affair")
+    bundle = runtime.bundle()
+    if joins:
+        other = runtime.start(runtime.bundle())
+        bundle.namespace("pid", f"/proc/{other.pid}/ns/pid")
+    calls = state_calls(runtime, "create", "--bundle", str(bundle.save().path), runtime.container(bundle).id)
+    durable = ["write", "fsync"]
+    assert calls == ["write", "rename", *(durable * (2 if joins else 1)), "rename"]
