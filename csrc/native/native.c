@@ -2,7 +2,6 @@
 #include "native.h"
 
 #include <errno.h>
-#include <linux/capability.h>
 #include <poll.h>
 #include <stdio.h>
 #include <signal.h>
@@ -10,7 +9,6 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/sendfile.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -27,9 +25,6 @@
 #endif
 #ifndef SYS_pidfd_send_signal
 #define SYS_pidfd_send_signal 424
-#endif
-#ifndef CLONE_INTO_CGROUP
-#define CLONE_INTO_CGROUP 0x200000000ULL
 #endif
 
 int mount(const char *source, const char *target, const char *type, unsigned long flags, const void *data);
@@ -83,166 +78,6 @@ int pyoci_plan_memfd(const char *plan, uint32_t size) {
         return -error;
     }
     return seal(fd);
-}
-
-/* A system call of the child, which shares our memory: errno is ours, and stays as it is. */
-static long quiet(long number, long first, long second, long third, long fourth, long fifth) {
-#if defined(__x86_64__)
-    register long r10 __asm__("r10") = fourth;
-    register long r8 __asm__("r8") = fifth;
-    long value;
-
-    __asm__ volatile("syscall"
-                     : "=a"(value)
-                     : "a"(number), "D"(first), "S"(second), "d"(third), "r"(r10), "r"(r8)
-                     : "rcx", "r11", "memory");
-    return value;
-#else
-    long value = syscall(number, first, second, third, fourth, fifth);
-    return value < 0 ? -errno : value;
-#endif
-}
-
-/* The first process of a user namespace has all capabilities in it, but no uid yet (the maps come later), and would
- * lose them at execve: the ambient set keeps them (capabilities(7)). */
-static void keep_capabilities(void) {
-    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
-    struct __user_cap_data_struct data[2];
-    if (quiet(SYS_capget, (long)&header, (long)data, 0, 0, 0) < 0)
-        return;
-    data[0].inheritable = data[0].permitted;
-    data[1].inheritable = data[1].permitted;
-    if (quiet(SYS_capset, (long)&header, (long)data, 0, 0, 0) < 0)
-        return;
-    for (int cap = 0; cap < 64; cap++)
-        quiet(SYS_prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, cap, 0, 0);
-}
-
-static __attribute__((noreturn)) void report(int fd, const char *step, int error) {
-    struct {
-        struct sync_failure failure;
-        char step[16];
-    } payload = {.failure = {.step = (uint32_t)strnlen(step, 16)}};
-    memcpy(payload.step, step, payload.failure.step);
-    pyoci_send(fd, SYNC_FAILED, error, (const char *)&payload, sizeof(payload.failure) + payload.failure.step);
-    _exit(127);
-}
-
-/* Into the cgroups of v1, by its own hand: a thread that moves itself need not wait for the kernel's lock of all thread
- * groups (cgroup_procs_write_start), which takes some 10 ms when somebody else moves it. */
-static void enter_cgroups(const struct spawn *args) {
-    for (uint32_t i = 0; i < args->task_count; i++) {
-        long written = quiet(SYS_write, args->tasks[i], (long)"0", 1, 0, 0);
-        if (written != 1)
-            report(args->fds[args->sync], "cgroup", (int)-written);
-    }
-}
-
-/* fds[n] becomes n, in two steps, for the numbers may overlap: first all of them go above those that are to be. Gives init's
- * new number, or -errno. */
-static int arrange(const struct spawn *args) {
-    long base = (long)args->count, high[args->count], init = quiet(SYS_fcntl, args->init, F_DUPFD_CLOEXEC, base, 0, 0);
-
-    if (init < 0)
-        return (int)init;
-    for (uint32_t i = 0; i < args->count; i++) {
-        high[i] = args->fds[i] < 0 ? -1 : quiet(SYS_fcntl, args->fds[i], F_DUPFD_CLOEXEC, base, 0, 0);
-        if (args->fds[i] >= 0 && high[i] < 0)
-            return (int)high[i]; /* nothing is closed or replaced yet: the sync socket can still tell */
-    }
-    for (long i = 0; i < base; i++) {
-        if (high[i] < 0)
-            quiet(SYS_close, i, 0, 0, 0, 0);
-        else if (quiet(SYS_dup3, high[i], i, 0, 0, 0) < 0)
-            _exit(126);
-    }
-    if (quiet(SYS_close_range, base, ~0U, CLOSE_RANGE_CLOEXEC, 0, 0) < 0)
-        _exit(126);
-    return (int)init;
-}
-
-/* The child after clone3: arranges its descriptors and becomes init. Only async-signal-safe calls. */
-static __attribute__((noreturn)) void become_init(const struct spawn *args) {
-    char number[16], *argv[] = {"pyoci-init", number, NULL}, *env[] = {NULL};
-
-    quiet(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-    enter_cgroups(args);
-    if (args->flags & CLONE_NEWUSER)
-        keep_capabilities();
-    int init = arrange(args);
-    if (init < 0)
-        report(args->fds[args->sync], "dup", init == -EINVAL ? EMFILE : -init); /* fcntl(2): base is above the limit */
-    snprintf(number, sizeof(number), "%d", args->plan);
-    report(args->sync, "execveat", (int)-quiet(SYS_execveat, init, (long)"", (long)argv, (long)env, AT_EMPTY_PATH));
-}
-
-#if defined(__x86_64__)
-/* The child works in our memory, on a stack of its own, until its execveat, as after vfork(2); but we go on meanwhile,
- * for all that it reads is copied beside its stack. A fork would copy the interpreter's page tables, and each page
- * written after it. One child at a time: the next is cloned when this one has spoken as init, or ended. */
-static pid_t clone_child(struct clone_args *clone, const struct spawn *args) {
-    static char stack[1 << 16] __attribute__((aligned(16)));
-    static int numbers[512];
-    static struct spawn copy;
-    sigset_t all, before;
-    pid_t pid;
-
-    clone->flags |= CLONE_VM;
-    if (args->count + args->task_count <= sizeof(numbers) / sizeof(numbers[0]) && !args->wait) {
-        copy = *args;
-        copy.fds = memcpy(numbers, args->fds, args->count * sizeof(int));
-        copy.tasks = memcpy(numbers + args->count, args->tasks, args->task_count * sizeof(int));
-        args = &copy;
-    } else {
-        clone->flags |= CLONE_VFORK;
-    }
-    clone->stack = (uint64_t)(uintptr_t)stack;
-    clone->stack_size = sizeof(stack);
-    sigfillset(&all); /* no handler of ours may run in the child */
-    sigprocmask(SIG_SETMASK, &all, &before);
-    __asm__ volatile("syscall\n\t"
-                     "test %%rax, %%rax\n\t"
-                     "jnz 1f\n\t"
-                     "mov %[args], %%rdi\n\t"
-                     "call *%[child]\n\t"
-                     "hlt\n"
-                     "1:"
-                     : "=a"(pid)
-                     : "a"(SYS_clone3), "D"(clone), "S"(sizeof(*clone)), [args] "r"(args), [child] "r"(become_init)
-                     : "rcx", "r11", "memory", "cc");
-    sigprocmask(SIG_SETMASK, &before, NULL);
-    if (pid < 0) {
-        errno = -pid;
-        return -1;
-    }
-    return pid;
-}
-#else
-static pid_t clone_child(struct clone_args *clone, const struct spawn *args) {
-    pid_t pid = clone3(clone);
-    if (pid == 0)
-        become_init(args);
-    return pid;
-}
-#endif
-
-int pyoci_spawn(struct spawn *args) {
-    int pidfd = -1;
-    struct clone_args clone = {
-        .flags = args->flags | CLONE_PIDFD,
-        .pidfd = (uint64_t)(uintptr_t)&pidfd,
-        .exit_signal = SIGCHLD,
-    };
-    if (args->cgroup >= 0) {
-        clone.flags |= CLONE_INTO_CGROUP;
-        clone.cgroup = (uint64_t)args->cgroup;
-    }
-    pid_t pid = clone_child(&clone, args);
-    if (pid < 0)
-        return -errno;
-    args->pid = pid;
-    args->pidfd = pidfd;
-    return 0;
 }
 
 int pyoci_socketpair(int *pair) {

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The extension's C: how the child's descriptors are arranged, sockets at long paths, messages, signals, sealed files.
- * The program is its own init: started with the name pyoci-init, it tells what descriptors it has.
+ * The extension's C: sockets at long paths, messages, signals, sealed files.
  */
 #include "../../csrc/native/native.c"
 
@@ -9,123 +8,8 @@
 #include <limits.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 
 #include "check.h"
-
-enum { SPAN = 24 };
-
-/* As init: says on its plan's descriptor (a pipe here) who each descriptor is, a byte each: the first byte of a memfd,
- * '.' for none, '?' for anything else. Close-on-exec ones are gone by now. */
-static int tell(int out) {
-    char told[SPAN];
-    for (int fd = 0; fd < SPAN; fd++) {
-        struct stat st;
-        if (fstat(fd, &st) < 0)
-            told[fd] = '.';
-        else if (!S_ISREG(st.st_mode) || pread(fd, &told[fd], 1, 0) != 1)
-            told[fd] = '?';
-    }
-    return write(out, told, sizeof(told)) == sizeof(told) ? 0 : 1;
-}
-
-static int named(char name) {
-    int fd = memfd_create("named", MFD_CLOEXEC);
-    CHECK(fd >= 0 && write(fd, &name, 1) == 1);
-    return fd;
-}
-
-static void spawned(const int *fds, uint32_t count, int plan, int out, int sync, char told[SPAN]) {
-    int init = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
-    struct spawn args = {.cgroup = -1, .init = init, .plan = plan, .count = count, .fds = fds, .sync = sync};
-    int status;
-    CHECK(init >= 0);
-    pid_t pid = fork();
-    CHECK(pid >= 0);
-    if (pid == 0)
-        become_init(&args);
-    close(init);
-    CHECK(waitpid(pid, &status, 0) == pid && status == 0);
-    CHECK(read(out, told, SPAN) == SPAN);
-}
-
-/* Random arrangements: numbers that overlap in every way, the same descriptor twice, holes. */
-static void arrangements(void) {
-    for (int round = 0; round < 40; round++) {
-        int way[2], fds[12], source[12];
-        char told[SPAN], expected[SPAN];
-        uint32_t count = 4 + noise() % 8, plan = noise() % count;
-        CHECK(pipe2(way, O_CLOEXEC) == 0);
-        for (uint32_t i = 0; i < count; i++)
-            source[i] = named((char)('a' + i));
-        memset(expected, '.', sizeof(expected));
-        for (uint32_t i = 0; i < count; i++) {
-            uint32_t chosen = noise() % (count + 2);
-            fds[i] = chosen < count ? source[chosen] : -1;
-            expected[i] = chosen < count ? (char)('a' + chosen) : '.';
-        }
-        fds[plan] = way[1];
-        expected[plan] = '?';
-        spawned(fds, count, (int)plan, way[0], (int)plan, told);
-        CHECK(memcmp(told, expected, SPAN) == 0);
-        for (uint32_t i = 0; i < count; i++)
-            close(source[i]);
-        close(way[0]);
-        close(way[1]);
-    }
-}
-
-/* The child's own numbers are taken by others of ours: 0-2 exchanged, and the plan's where the program's was. */
-static void crossed(void) {
-    int way[2];
-    char told[SPAN];
-    CHECK(pipe2(way, O_CLOEXEC) == 0);
-    int a = named('a'), b = named('b'), c = named('c');
-    int low[3] = {dup(0), dup(1), dup(2)};
-    dup2(a, 0);
-    dup2(b, 1);
-    dup2(c, 2);
-    const int fds[] = {2, 0, 1, way[1], -1, 0, 0};
-    spawned(fds, 7, 3, way[0], 3, told);
-    for (int i = 0; i < 3; i++) {
-        dup2(low[i], i);
-        close(low[i]);
-    }
-    CHECK(memcmp(told, "cab?.aa.................", SPAN) == 0);
-    close(a);
-    close(b);
-    close(c);
-    close(way[0]);
-    close(way[1]);
-}
-
-/* Without room for the copies the child says so, instead of starting init with descriptors missing. */
-static void no_room(void) {
-    struct rlimit limit, few;
-    int pair[2];
-    char payload[256];
-    struct sync_header header;
-    CHECK(pyoci_socketpair(pair) == 0);
-    CHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0);
-    few = limit;
-    for (few.rlim_cur = (rlim_t)pair[1] + 2; few.rlim_cur < (rlim_t)pair[1] + 8; few.rlim_cur++) {
-        int init = open("/proc/self/exe", O_RDONLY | O_CLOEXEC), status;
-        const int fds[] = {0, 1, 2, 2, pair[1]};
-        struct spawn args = {.cgroup = -1, .init = init, .plan = 3, .count = 5, .fds = fds, .sync = 4};
-        pid_t pid = fork();
-        CHECK(pid >= 0);
-        if (pid == 0) {
-            setrlimit(RLIMIT_NOFILE, &few);
-            become_init(&args);
-        }
-        close(init);
-        CHECK(waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) != 0);
-        CHECK(pyoci_receive(pair[0], 1000, &header, payload, sizeof(payload)) >= 0);
-        CHECK(header.message == SYNC_FAILED && header.value == EMFILE);
-    }
-    close(pair[0]);
-    close(pair[1]);
-}
 
 static void long_paths(void) {
     char top[] = "/tmp/pyoci-native-XXXXXX", path[3 * PATH_MAX], name[120];
@@ -251,14 +135,9 @@ static int open_descriptors(void) {
     return count;
 }
 
-int main(int argc, char **argv) {
-    if (argc == 2 && strcmp(argv[0], "pyoci-init") == 0)
-        return tell(atoi(argv[1]));
+int main(void) {
     alarm(60);
     int before = open_descriptors();
-    arrangements();
-    crossed();
-    no_room();
     long_paths();
     messages();
     signals();

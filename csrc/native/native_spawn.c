@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * clone3, and what its child does until it is pyoci-init: arranges its descriptors, and execveat.
+ *
+ * The child borrows our memory until its execveat, as after vfork(2), so that no page table is copied; but we go on
+ * meanwhile. So it works on a stack of its own and on copies, and calls nothing of libc, whose errno and locks are ours.
+ */
+#include "native.h"
+
+#include <errno.h>
+#include <linux/capability.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include "../init/sys.h"
+
+#ifndef CLONE_INTO_CGROUP
+#define CLONE_INTO_CGROUP 0x200000000ULL
+#endif
+
+/* What the child reads. `args.fds` is its own to write to. */
+struct child {
+    struct spawn args;
+    char number[12]; /* init's argument */
+    int *fds;
+    int *tasks;
+};
+
+/* A system call without libc: the value, or -errno. */
+static long quiet(long number, long first, long second, long third, long fourth, long fifth) {
+#if defined(__x86_64__)
+    register long r10 __asm__("r10") = fourth;
+    register long r8 __asm__("r8") = fifth;
+    long value;
+
+    __asm__ volatile("syscall"
+                     : "=a"(value)
+                     : "a"(number), "D"(first), "S"(second), "d"(third), "r"(r10), "r"(r8)
+                     : "rcx", "r11", "memory");
+    return value;
+#elif defined(__aarch64__)
+    register long x8 __asm__("x8") = number;
+    register long x0 __asm__("x0") = first;
+    register long x1 __asm__("x1") = second;
+    register long x2 __asm__("x2") = third;
+    register long x3 __asm__("x3") = fourth;
+    register long x4 __asm__("x4") = fifth;
+
+    __asm__ volatile("svc #0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4) : "memory", "cc");
+    return x0;
+#else
+#error "the system call of this architecture is to be written here"
+#endif
+}
+
+/* Not said to be noreturn: AddressSanitizer would take this stack for a damaged one. */
+static void leave(int status) {
+    quiet(SYS_exit_group, status, 0, 0, 0, 0);
+}
+
+/* clone3 of a child that calls `run(child)` on the stack of `clone`. Gives its PID or -errno. */
+static long clone_child(struct clone_args *clone, void (*run)(struct child *), struct child *child) {
+#if defined(__x86_64__)
+    long pid;
+
+    __asm__ volatile("syscall\n\t"
+                     "test %%rax, %%rax\n\t"
+                     "jnz 1f\n\t"
+                     "mov %[child], %%rdi\n\t"
+                     "call *%[run]\n\t"
+                     "hlt\n"
+                     "1:"
+                     : "=a"(pid)
+                     : "a"(SYS_clone3), "D"(clone), "S"(sizeof(*clone)), [child] "r"(child), [run] "r"(run)
+                     : "rcx", "r11", "memory", "cc");
+    return pid;
+#else
+    register long x8 __asm__("x8") = SYS_clone3;
+    register long x0 __asm__("x0") = (long)clone;
+    register long x1 __asm__("x1") = sizeof(*clone);
+
+    __asm__ volatile("svc #0\n\t"
+                     "cbnz x0, 1f\n\t"
+                     "mov x0, %[child]\n\t"
+                     "mov x29, xzr\n\t"
+                     "blr %[run]\n\t"
+                     "brk #1\n"
+                     "1:"
+                     : "+r"(x0)
+                     : "r"(x8), "r"(x1), [child] "r"(child), [run] "r"(run)
+                     : "memory", "cc");
+    return x0;
+#endif
+}
+
+/* Says on the sync socket what failed, and ends. */
+static void report(int fd, const char *step, uint32_t length, long error) {
+    struct {
+        struct sync_header header;
+        struct sync_failure failure;
+        char step[8];
+    } message = {.header = {.message = SYNC_FAILED, .value = (int32_t)error}, .failure = {.step = length}};
+    struct iovec part = {&message, sizeof(message.header) + sizeof(message.failure) + length};
+    struct msghdr msg = {.msg_iov = &part, .msg_iovlen = 1};
+
+    message.header.size = sizeof(message.failure) + length;
+    for (uint32_t i = 0; i < length; i++)
+        message.step[i] = step[i];
+    quiet(SYS_sendmsg, fd, (long)&msg, MSG_NOSIGNAL, 0, 0);
+    leave(127);
+}
+
+/* The first process of a user namespace has all capabilities in it, but no uid yet (the maps come later), and would
+ * lose them at execve: the ambient set keeps them (capabilities(7)). */
+static void keep_capabilities(void) {
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[2];
+    if (quiet(SYS_capget, (long)&header, (long)data, 0, 0, 0) < 0)
+        return;
+    data[0].inheritable = data[0].permitted;
+    data[1].inheritable = data[1].permitted;
+    if (quiet(SYS_capset, (long)&header, (long)data, 0, 0, 0) < 0)
+        return;
+    for (int cap = 0; cap < 64; cap++)
+        quiet(SYS_prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, cap, 0, 0);
+}
+
+/* Into the cgroups of v1, by its own hand: a thread that moves itself need not wait for the kernel's lock of all thread
+ * groups (cgroup_procs_write_start), which takes some 10 ms when somebody else moves it. */
+static void enter_cgroups(const struct child *child) {
+    for (uint32_t i = 0; i < child->args.task_count; i++) {
+        long written = quiet(SYS_write, child->tasks[i], (long)"0", 1, 0, 0);
+        if (written != 1)
+            report(child->fds[child->args.sync], "cgroup", 6, -written);
+    }
+}
+
+/* A descriptor below `base` moves above it, out of the way of those that are to be there. */
+static long lift(int fd, long base) {
+    return fd >= base ? fd : quiet(SYS_fcntl, fd, F_DUPFD_CLOEXEC, base, 0, 0);
+}
+
+/* fds[n] becomes n. Those whose numbers others are to have are moved away first, so that after it the order is of no
+ * matter. 0, or -errno while nothing is closed or replaced yet, so that the sync socket can still tell. */
+static long arrange(struct child *child) {
+    long base = child->args.count, init = lift(child->args.init, base);
+    int *fds = child->fds;
+
+    if (init < 0)
+        return init;
+    child->args.init = (int32_t)init;
+    for (int i = 0; i < base; i++) {
+        long moved = fds[i] < 0 || fds[i] == i ? fds[i] : lift(fds[i], base);
+        if (fds[i] >= 0 && moved < 0)
+            return moved;
+        fds[i] = (int)moved;
+    }
+    for (int i = 0; i < base; i++) {
+        if (fds[i] < 0)
+            quiet(SYS_close, i, 0, 0, 0, 0);
+        else if (quiet(fds[i] == i ? SYS_fcntl : SYS_dup3, fds[i], fds[i] == i ? F_SETFD : i, 0, 0, 0) < 0)
+            leave(126);
+    }
+    if (quiet(SYS_close_range, base, ~0U, CLOSE_RANGE_CLOEXEC, 0, 0) < 0)
+        leave(126);
+    return 0;
+}
+
+static void become_init(struct child *child) {
+    char *argv[] = {"pyoci-init", child->number, NULL}, *env[] = {NULL};
+    int sync = child->args.sync;
+
+    quiet(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+    enter_cgroups(child);
+    if (child->args.flags & CLONE_NEWUSER)
+        keep_capabilities();
+    int told = child->fds[sync];
+    long error = arrange(child);
+    if (error < 0)
+        report(told, "dup", 3, error == -EINVAL ? EMFILE : -error); /* fcntl(2): base is above the limit */
+    report(sync, "execve", 6, -quiet(SYS_execveat, child->args.init, (long)"", (long)argv, (long)env, AT_EMPTY_PATH));
+}
+
+/* A copy of what the caller gave, which it may free when we return. One child at a time: the next is cloned when this
+ * one has spoken as init, or ended. */
+static struct child *copy(const struct spawn *args) {
+    static struct child child;
+    static size_t room;
+    size_t count = (size_t)args->count + args->task_count;
+
+    if (count > room) {
+        int *larger = realloc(child.fds, count * sizeof(int));
+        if (!larger)
+            return NULL;
+        child.fds = larger;
+        room = count;
+    }
+    child.args = *args;
+    child.tasks = child.fds + args->count;
+    for (uint32_t i = 0; i < args->count; i++)
+        child.fds[i] = args->fds[i];
+    for (uint32_t i = 0; i < args->task_count; i++)
+        child.tasks[i] = args->tasks[i];
+    snprintf(child.number, sizeof(child.number), "%d", args->plan);
+    return &child;
+}
+
+int pyoci_spawn(struct spawn *args) {
+    static char stack[1 << 14] __attribute__((aligned(16)));
+    int pidfd = -1;
+    sigset_t all, before;
+    struct child *child = copy(args);
+    struct clone_args clone = {
+        .flags = args->flags | CLONE_PIDFD | CLONE_VM | (args->wait ? CLONE_VFORK : 0),
+        .pidfd = (uint64_t)(uintptr_t)&pidfd,
+        .exit_signal = SIGCHLD,
+        .stack = (uint64_t)(uintptr_t)stack,
+        .stack_size = sizeof(stack),
+    };
+
+    if (!child)
+        return -ENOMEM;
+    if (args->cgroup >= 0) {
+        clone.flags |= CLONE_INTO_CGROUP;
+        clone.cgroup = (uint64_t)args->cgroup;
+    }
+    sigfillset(&all); /* no handler of ours may run in the child */
+    sigprocmask(SIG_SETMASK, &all, &before);
+    long pid = clone_child(&clone, become_init, child);
+    sigprocmask(SIG_SETMASK, &before, NULL);
+    if (pid < 0)
+        return (int)pid;
+    args->pid = (int32_t)pid;
+    args->pidfd = pidfd;
+    return 0;
+}
