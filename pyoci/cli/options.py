@@ -29,7 +29,7 @@ CREATE: Table = (
     ("preserve-fds", INT, "N", "hand descriptors 3 to 3+N-1 to the process"),
 )
 
-# Far above what anybody hands over; below what would keep the launch busy with holes.
+# Far above what anybody hands over.
 PRESERVED_MAX = 65536
 
 
@@ -57,7 +57,26 @@ def preserved(parsed: Parsed) -> tuple[int, list[str]]:
         raise UsageError(
             f"flag --preserve-fds: {count} descriptors, with those of LISTEN_FDS, are more than {PRESERVED_MAX}"
         )
-    return count, extra
+    return _without_trailing_holes(count), extra
+
+
+def _without_trailing_holes(count: int) -> int:
+    """How many descriptors from 3 on there are to hand over, of ``count``: up to the last one that our caller gave us.
+
+    init's own descriptors come after the preserved ones, so holes at the end would only ask for a higher RLIMIT_NOFILE.
+    """
+    if not count:
+        return 0
+    numbers = [int(name) for name in os.listdir("/proc/self/fd")]
+    return max((number for number in numbers if 3 <= number < 3 + count and _given(number)), default=2) - 2
+
+
+def _given(number: int) -> bool:
+    """Whether our caller gave us this descriptor: what is our own is close-on-exec."""
+    try:
+        return os.get_inheritable(number)
+    except OSError:
+        return False
 
 
 def create_options(settings: Settings, parsed: Parsed) -> CreateOptions:

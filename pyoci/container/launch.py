@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pyoci.config.documents import Linux
     from pyoci.plan.order import LaunchPlan
 
-ENOENT, EACCES, EISDIR, ENOTDIR = 2, 13, 21, 20
+ENOENT, EACCES, EISDIR, ENOTDIR, EMFILE = 2, 13, 21, 20, 24
 CONFIG = "config.json"
 INIT = os.path.join(native.LIBEXEC, "pyoci-init")
 
@@ -245,7 +245,9 @@ def failed(about: str, failure: native.Failure, document: str = CONFIG) -> Launc
         reason = "nothing is there"  # ENOENT's own text says to podman and docker that the program is missing
     elif failure.errno == ENOTDIR:
         reason = "a part of the path is a file"
-    name = _NAMES.get(failure.kind, f"operation {failure.index}")
+    name = _NAMES.get(failure.kind, f"operation {failure.index}") if failure.kind else "start pyoci-init"
+    if failure.errno == EMFILE:
+        reason += "; raise RLIMIT_NOFILE (ulimit -n)"
     what = f"{name} {failure.path}".strip()
     if failure.kind == protocol.PLAN_HOOK:
         _, _, kind, index = failure.where.split("/")  # /hooks/KIND/INDEX

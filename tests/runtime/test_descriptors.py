@@ -150,6 +150,49 @@ def test_preserve_more_than_there_are(runtime: Runtime) -> None:
     assert runtime.output(runtime.bundle().sh(LIST), "--preserve-fds", "3") == ""
 
 
+@pytest.mark.parametrize("count", [500, 8200, 60000])
+def test_preserve_thousands(runtime: Runtime, count: int) -> None:
+    """Most of them are not there, and RLIMIT_NOFILE may be lower than the number asked for."""
+    assert runtime.output(runtime.bundle().sh(LIST), "--preserve-fds", str(count)) == ""
+
+
+def call_by_shell(runtime: Runtime, before: str, *words: str | Path) -> subprocess.CompletedProcess[str]:
+    """A call from a shell that does something with its descriptors or limits before."""
+    return subprocess.run(
+        ["/bin/bash", "-c", f'{before}; exec "$@"', "sh", runtime.command, "--root", runtime.root, *words],
+        capture_output=True,
+        text=True,
+        timeout=15,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("last", [510, 8190])
+def test_preserve_with_a_far_one(runtime: Runtime, last: int) -> None:
+    """All descriptors up to a far one are open, and each arrives."""
+    bundle = runtime.bundle().sh(f"cat <&{last}; ls /proc/self/fd | wc -l")
+    bundle.process["rlimits"] = [{"type": "RLIMIT_NOFILE", "hard": 9000, "soft": 9000}]
+    runtime.container(bundle.save())
+    (runtime.tmp / "far").write_text("far\n")
+    before = f'for i in {{3..{last - 1}}}; do eval "exec $i</dev/null"; done; exec {last}<{runtime.tmp}/far'
+    done = call_by_shell(runtime, before, "run", "--preserve-fds", str(last - 2), "--bundle", bundle.path, bundle.name)
+    assert done.returncode == 0, done
+    name, count = done.stdout.split()
+    assert name == "far"
+    assert int(count) >= last
+
+
+def test_preserve_up_to_the_limit(runtime: Runtime) -> None:
+    """No number is left for init's own descriptors."""
+    bundle = runtime.bundle().save()
+    runtime.container(bundle)
+    before = "ulimit -n 64; exec 63</dev/null"
+    done = call_by_shell(runtime, before, "create", "--preserve-fds", "61", "--bundle", bundle.path, bundle.name)
+    assert done.returncode == 1, done
+    assert done.stderr.endswith("dup: too many open files; raise RLIMIT_NOFILE (ulimit -n)\n"), done
+    runtime.assert_clean()
+
+
 @pytest.mark.parametrize("value", ["-1", "x", "99999999999"])
 def test_preserve_nonsense(runtime: Runtime, value: str) -> None:
     runtime.refuses(runtime.bundle(), "--preserve-fds", value)

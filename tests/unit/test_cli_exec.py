@@ -114,6 +114,7 @@ def test_sub_cgroups() -> None:
 def test_preserved_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(options, "_without_trailing_holes", int)
     parsed = parse(options.CREATE, ["--preserve-fds", "2", "box"], "create")
     assert options.preserved(parsed) == (2, [])
     monkeypatch.setenv("LISTEN_FDS", "3")
@@ -129,6 +130,19 @@ def test_preserved_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LISTEN_FDS", "70000")
     with pytest.raises(UsageError, match="--preserve-fds: 70002 descriptors"):
         options.preserved(parsed)
+
+
+def test_descriptors_that_are_there() -> None:
+    """Holes at the end are not counted, nor what is close-on-exec."""
+    for number, inheritable in ((300, True), (310, False)):
+        os.dup2(2, number, inheritable=inheritable)
+    try:
+        for count, expected in ((0, 0), (298, 298), (299, 298), (308, 298), (65536, 298)):
+            assert options._without_trailing_holes(count) == expected
+        assert options._without_trailing_holes(297) < 297
+    finally:
+        os.close(300)
+        os.close(310)
 
 
 def test_paths_are_made_absolute_at_once() -> None:
