@@ -2,8 +2,9 @@
 """Writes hot.txt, the functions that verbs call: ``make hot``, as root, after ``make``. See hot.py for what it is for.
 
 Takes the directory of the built package. Runs each verb that engines call on a container of busybox, as an engine
-would call it, and notes every Python function that is entered. A function that is missing in hot.txt costs a page
-fault or two; one that is listed in vain costs a few hundred bytes.
+would call it, and notes every Python function that is entered: once on the host's control groups, which have to be
+those of cgroup v1, and once on cgroup v2, in a mount namespace of its own. A function that is missing in hot.txt costs
+a page fault or two; one that is listed in vain costs a few hundred bytes.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -23,6 +25,12 @@ sys.path.insert(0, HERE)
 from make_image import LEFT_OUT  # noqa: E402 - found through the path above
 
 BUSYBOX = "/bin/busybox"
+CGROUPS = "/sys/fs/cgroup"
+LIMITS = {
+    "memory": {"limit": 1 << 28, "swap": 1 << 28},
+    "cpu": {"shares": 512, "quota": 50000, "period": 100000},
+    "pids": {"limit": 2048},
+}
 SECCOMP = {
     "defaultAction": "SCMP_ACT_ALLOW",
     "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"],
@@ -65,15 +73,27 @@ def call(main: Callable[[list[str]], int], words: list[str]) -> set[str]:
 
 
 def bundle(directory: str, default: Callable[[], dict[str, Any]], *arguments: str) -> str:
-    """A bundle whose program is busybox; its path."""
+    """A bundle whose program is busybox; its path. One that is called `limited` has limits, and a hook."""
     os.makedirs(f"{directory}/rootfs/bin")
     shutil.copy2(BUSYBOX, f"{directory}/rootfs/bin/busybox")
     config = default()
     config["process"].update(args=["/bin/busybox", *arguments], terminal=False)
     config["linux"].update(seccomp=SECCOMP, cgroupsPath="/pyoci-record-hot")
+    if directory.endswith("limited"):
+        config["linux"]["resources"].update({kind: LIMITS[kind] for kind in controllers()})
+        config["hooks"] = {"createRuntime": [{"path": "/bin/true"}]}
     with open(f"{directory}/config.json", "w", encoding="utf-8") as file:
         json.dump(config, file)
     return directory
+
+
+def controllers() -> list[str]:
+    """Those of LIMITS that can be had: a v2 mount on a v1 host has no controllers."""
+    path = f"{CGROUPS}/cgroup.controllers"
+    if not os.path.exists(path):
+        return list(LIMITS)
+    with open(path, encoding="ascii") as file:
+        return [kind for kind in file.read().split() if kind in LIMITS]
 
 
 def wait_for_end(pid_file: str) -> None:
@@ -95,7 +115,8 @@ def import_all(package: str) -> None:
 
 
 def record(place: str) -> tuple[set[str], set[str]]:
-    """The functions that the verbs enter, and those that they enter the first time, when they compile a filter."""
+    """The functions that the verbs enter, and those that they enter besides when they compile a filter for the first
+    time, or when the container has limits and a hook."""
     from pyoci.cli.main import main
     from pyoci.config.default import config
 
@@ -121,11 +142,12 @@ def record(place: str) -> tuple[set[str], set[str]]:
         wait_for_end(f"{place}/pid")
         found |= call(main, [*flags, "delete", "one"])
         found |= call(main, [*flags, "run", "--bundle", true, "two"])
-    return rounds[1], rounds[0] - rounds[1]
+    limited = call(main, [*flags, "run", "--bundle", bundle(f"{place}/limited", config, "true"), "three"])
+    return rounds[1], (rounds[0] | limited) - rounds[1]
 
 
-def run(package: str) -> None:
-    """Records, and writes hot.txt beside this file."""
+def record_here(package: str) -> None:
+    """Records on the control groups that are mounted, and prints the lines of hot.txt."""
     sys.path.insert(0, package)
     import_all(package)
     place = tempfile.mkdtemp(prefix="pyoci-record-hot-")
@@ -133,14 +155,31 @@ def run(package: str) -> None:
         hot, warm = record(place)
     finally:
         shutil.rmtree(place)
-    lines = [*(f"{line}\thot\n" for line in hot), *(f"{line}\twarm\n" for line in warm)]
-    lines = [line.removeprefix(package.rstrip("/") + "/") for line in lines]
-    # the standard library's modules that are frozen in are called <frozen NAME>, in each Python alike
-    wanted = sorted(line for line in lines if line.startswith(("pyoci/", "<frozen ")) and "<module>" not in line)
+    for kind, found in (("hot", hot), ("warm", warm)):
+        for line in found:
+            print(f"{line.removeprefix(package.rstrip('/') + '/')}\t{kind}")
+
+
+def recorded(command: list[str]) -> set[str]:
+    """What a process that calls record_here printed."""
+    lines = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=300).stdout.splitlines()
+    # The standard library's modules that are frozen in are called <frozen NAME>, in each Python alike.
+    return {line for line in lines if line.startswith(("pyoci/", "<frozen ")) and "<module>" not in line}
+
+
+def run(package: str) -> None:
+    """Records on cgroup v1 and v2, and writes hot.txt beside this file. Raises SystemExit."""
+    if os.path.exists(f"{CGROUPS}/cgroup.controllers"):
+        raise SystemExit("record_hot: this host has cgroup v2 alone: the functions for v1 would be lost")
+    here = [sys.executable, os.path.abspath(__file__), package, "here"]
+    mounts = f'umount -Rl {CGROUPS} && mount -t cgroup2 cgroup2 {CGROUPS} && exec "$@"'
+    v2 = ["unshare", "--mount", "--propagation", "private", "sh", "-c", mounts, "sh", *here]
+    lines = recorded(here) | recorded(v2)
+    lines -= {line for line in lines if line.endswith("\twarm") and line.removesuffix("warm") + "hot" in lines}
     with open(os.path.join(HERE, "hot.txt"), "w", encoding="utf-8") as file:
-        file.writelines(wanted)
-    print(f"record_hot: {len(wanted)} functions", file=sys.stderr)
+        file.writelines(f"{line}\n" for line in sorted(lines))
+    print(f"record_hot: {len(lines)} functions", file=sys.stderr)
 
 
 if __name__ == "__main__":
-    run(os.path.abspath(sys.argv[1]))
+    (record_here if sys.argv[2:] else run)(os.path.abspath(sys.argv[1]))

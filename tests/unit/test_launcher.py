@@ -200,6 +200,8 @@ def test_hot_functions_are_there() -> None:
         wanted = {re.sub(r"\.<(list|dict|set)comp>", "", name).removesuffix(".<locals>") for name in wanted}
     assert sorted(wanted - found) == []
     assert {"pyoci/cli/main.py\tmain", "pyoci/container/create.py\tcreate"} <= wanted
+    # both versions of control groups are recorded: the image is the same for all hosts
+    assert {"pyoci/cgroup/v1.py", "pyoci/cgroup/v2.py"} <= {line.partition("\t")[0] for line in wanted}
 
 
 def test_hot_parts_are_there(image: None) -> None:
