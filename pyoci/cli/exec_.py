@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pyoci.cli.flags import Parsed, Table
     from pyoci.cli.settings import Settings
     from pyoci.config.documents import Capabilities, Process, User
-    from pyoci.container.execute import ExecOptions
+    from pyoci.container.options import ExecOptions
     from pyoci.container.state import State
 
 TABLE: Table = (
@@ -177,17 +177,12 @@ def _execute(parsed: Parsed, state: State, process: Process) -> int:
 
 
 def _options(parsed: Parsed) -> ExecOptions:
-    from pyoci.container.execute import ExecOptions
+    from pyoci.container.options import ExecOptions
 
-    count, extra_env = options.preserved(parsed)
-    return ExecOptions(
-        pid_file=options.absolute(parsed.text("pid-file")),
-        pidfd_socket=options.absolute(parsed.text("pidfd-socket")),
-        console_socket=options.absolute(parsed.text("console-socket")),
-        detach=parsed.flag("detach"),
-        document=parsed.text("process", "process"),
-        preserve_fds=count,
-        extra_env=extra_env,
-        cgroups=_cgroups(parsed.all("cgroup")),
-        ignore_paused=parsed.flag("ignore-paused"),
-    )
+    given = ExecOptions()
+    options.take_launch(given, parsed)
+    given.detach = parsed.flag("detach")
+    given.document = parsed.text("process", "process")
+    given.cgroups = _cgroups(parsed.all("cgroup"))
+    given.ignore_paused = parsed.flag("ignore-paused")
+    return given

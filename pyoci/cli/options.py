@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from pyoci.cli.flags import Parsed, Table
     from pyoci.cli.settings import Settings
-    from pyoci.container.create import CreateOptions
+    from pyoci.container.options import CreateOptions, LaunchOptions
     from pyoci.container.paths import Root
 
 CREATE: Table = (
@@ -81,21 +81,24 @@ def _given(number: int) -> bool:
 
 def create_options(settings: Settings, parsed: Parsed) -> CreateOptions:
     """The options of ``create`` from its flags."""
-    from pyoci.container.create import CreateOptions
+    from pyoci.container.options import CreateOptions
 
-    count, extra_env = preserved(parsed)
-    return CreateOptions(
-        config=parsed.text("config", "config.json"),
-        pid_file=absolute(parsed.text("pid-file")),
-        pidfd_socket=absolute(parsed.text("pidfd-socket")),
-        console_socket=absolute(parsed.text("console-socket")),
-        no_pivot=parsed.flag("no-pivot"),
-        no_new_keyring=parsed.flag("no-new-keyring"),
-        no_subreaper=parsed.flag("no-subreaper"),
-        preserve_fds=count,
-        cgroup_manager=settings.cgroup_manager,
-        extra_env=extra_env,
-    )
+    given = CreateOptions()
+    take_launch(given, parsed)
+    given.config = parsed.text("config", "config.json")
+    given.no_pivot = parsed.flag("no-pivot")
+    given.no_new_keyring = parsed.flag("no-new-keyring")
+    given.no_subreaper = parsed.flag("no-subreaper")
+    given.cgroup_manager = settings.cgroup_manager
+    return given
+
+
+def take_launch(given: LaunchOptions, parsed: Parsed) -> None:
+    """Sets the options that ``create`` and ``exec`` share."""
+    given.pid_file = absolute(parsed.text("pid-file"))
+    given.pidfd_socket = absolute(parsed.text("pidfd-socket"))
+    given.console_socket = absolute(parsed.text("console-socket"))
+    given.preserve_fds, given.extra_env = preserved(parsed)
 
 
 def bundle(parsed: Parsed) -> str:

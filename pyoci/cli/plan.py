@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pyoci.cli.flags import Parsed, Table
     from pyoci.cli.settings import Settings
 
-TABLE: Table = tuple(row for row in options.CREATE if not row[0].startswith(("pid", "console", "no-subreaper")))
+TABLE: Table = options.CREATE
 USAGE = "[flags] [BUNDLE]"
 
 _ID = "CONTAINER"  # stands for the id, which a plan does not have
@@ -20,18 +20,16 @@ _ID = "CONTAINER"  # stands for the id, which a plan does not have
 
 def run(settings: Settings, parsed: Parsed) -> int:
     """Prints the operations of the plan, one a line, each with the property that asked for it."""
-    from pyoci import cgroup
     from pyoci.config import load
-    from pyoci.container.create import gather
+    from pyoci.container.create import Creation
+    from pyoci.container.options import Request
     from pyoci.plan.ops import CLONE_NAMES
-    from pyoci.plan.order import create_plan
 
     words = flags.words(parsed, "plan", "BUNDLE", optional=1)
     bundle = os.path.abspath(words[0]) if words else options.bundle(parsed)
     given = options.create_options(settings, parsed)
-    config = load.config(bundle, given.config)
-    path = cgroup.resolve((config.get("linux") or {}).get("cgroupsPath"), _ID)
-    plan = create_plan(config, gather(config, bundle, _ID, given, cgroup.host(), path))
+    given.keep_filter = False
+    plan = Creation(Request(_ID, bundle, given, load.config(bundle, given.config))).intent.launch
     lines = [operation.describe() for operation in plan.operations]
     if plan.namespaces is not None:
         names = [name for flag, name in CLONE_NAMES if plan.namespaces.clone_flags & flag]

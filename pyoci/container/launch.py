@@ -5,10 +5,9 @@ from __future__ import annotations
 
 import os
 
-from pyoci import native, protocol
-from pyoci.container import processes
+from pyoci import native, protocol, report
+from pyoci.container import pidfile, processes
 from pyoci.errors import LaunchError, SpecError, hook_words
-from pyoci.kernel.namespaces import NEWUSER
 from pyoci.plan import encode, ops
 
 TYPE_CHECKING = False
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pyoci.cgroup import Cgroup
-    from pyoci.config.documents import Linux
+    from pyoci.container.options import LaunchOptions
     from pyoci.plan.order import LaunchPlan
 
 ENOENT, EACCES, EISDIR, ENOTDIR, EMFILE = 2, 13, 21, 20, 24
@@ -85,6 +84,9 @@ class Launch:
         be written there. Descriptors stay the caller's."""
         processes.expect_children()
         layout = self._plan.layout
+        if report.debugging:
+            for operation in self._plan.operations:
+                report.debug(f"init: {operation.describe()}")
         start = layout.start if listener >= 0 else -1
         data = encode.encode(self._plan.operations, layout.sync, start, layout.preserve)
         plan = self._keep(native.plan_memfd(data))
@@ -144,6 +146,16 @@ class Launch:
         memory = " (the memory limit may be too small)" if code == -9 else ""
         return f", by signal {-code}{memory}" if code < 0 else f", with status {code}"
 
+    def tell(self, options: LaunchOptions) -> None:
+        """Tells the caller who the process is, by pidfd and pid file. Raises LaunchError."""
+        assert self.child is not None
+        if options.pidfd_socket:
+            from pyoci.container.terminal import send_pidfd
+
+            send_pidfd(options.pidfd_socket, self.child.pidfd)
+        if options.pid_file:
+            pidfile.write(options.pid_file, self.child.pid, self.about)
+
     def finish(self) -> Child:
         """The launch is done: the process lives on."""
         assert self.child is not None
@@ -166,14 +178,13 @@ def _inherited(number: int) -> int:
         return -1
 
 
-def write_maps(pid: int, linux: Linux) -> None:
-    """The user and group maps of a new user namespace (user_namespaces(7)). Raises SpecError."""
-    for kind, entries in (("gid", linux.get("gidMappings", ())), ("uid", linux.get("uidMappings", ()))):
-        text = "".join(f"{entry['containerID']} {entry['hostID']} {entry['size']}\n" for entry in entries)
+def write_maps(pid: int, maps: Sequence[tuple[str, str]]) -> None:
+    """The user and group maps of a new user namespace (user_namespaces(7)): kind, text. Raises SpecError."""
+    for kind, text in maps:
         try:
             _write(f"/proc/{pid}/{kind}_map", text)
         except OSError as error:
-            raise SpecError(f"/linux/{kind}Mappings", f"the kernel refuses the map: {error.strerror}") from None
+            raise SpecError(f"/linux/{kind}Mappings", f"the kernel refuses the map: {error.strerror}") from error
 
 
 def set_oom_score(pid: int, value: int | None) -> None:
@@ -226,11 +237,6 @@ def open_namespaces(plan: LaunchPlan) -> list[int]:
             os.close(descriptor)
         raise
     return opened
-
-
-def maps_needed(plan: LaunchPlan) -> bool:
-    """Whether the child waits in a user namespace without maps."""
-    return bool(plan.namespaces and plan.namespaces.clone_flags & NEWUSER)
 
 
 _NAMES = {one.kind: one.name for one in vars(ops).values() if isinstance(one, type) and issubclass(one, ops.Op)}

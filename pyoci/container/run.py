@@ -5,13 +5,15 @@ from __future__ import annotations
 
 from pyoci import native
 from pyoci.config import load
-from pyoci.container.create import CreateOptions, create_started
+from pyoci.container.create import Creation
 from pyoci.container.delete import delete, delete_ended
+from pyoci.container.options import Request
 from pyoci.container.start import poststart
 from pyoci.container.terminal import Console, foreground, interrupt_by_signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pyoci.container.options import CreateOptions
     from pyoci.container.paths import Root
     from pyoci.container.state import State
 
@@ -28,7 +30,8 @@ def run(
     console = None
     if not detach:
         interrupt_by_signals()
-        if not options.console_socket and config["process"].get("terminal"):
+        process = config.get("process")
+        if process and process.get("terminal") and not options.console_socket:
             console = Console()
             options.console_fd = console.remote
 
@@ -38,7 +41,8 @@ def run(
         native.end_interrupts()  # signals that come from here on are for the program
 
     try:
-        state, pidfd = create_started(root, container_id, bundle, options, config, starting)
+        creation = Creation(Request(container_id, bundle, options, config))
+        state, pidfd = creation.carry_out(root, starting)
         try:
             poststart(state)
         except BaseException:

@@ -6,9 +6,10 @@ from __future__ import annotations
 import os
 import signal
 
-from pyoci.container.create import CreateOptions, create
+from pyoci.container.create import create
 from pyoci.container.delete import delete
 from pyoci.container.kill import kill
+from pyoci.container.options import CreateOptions
 from pyoci.container.paths import Root
 from pyoci.container.start import start
 from pyoci.container.state import State
@@ -27,7 +28,9 @@ class Engine:
 
         If that fails nothing is left behind. Raises PyociError or OSError.
         """
-        options = CreateOptions(cgroup_manager=self.cgroup_manager, stdio=stdio)
+        options = CreateOptions()
+        options.cgroup_manager = self.cgroup_manager
+        options.stdio = stdio
         pid = create(self.root, container_id, bundle, options).pid
         pidfd = os.pidfd_open(pid)
         try:

@@ -34,11 +34,12 @@ class Program:
         self.flags = flags
 
 
-def compile(seccomp: Seccomp, cache: str | None) -> Program:
+def compile(seccomp: Seccomp, cache: str | None, keep: bool = True) -> Program:
     """The program of ``linux.seccomp`` for this machine.
 
-    cache: a directory such as CACHE, made if it is missing; None to go without. A cache that cannot be used or
-    trusted is done without. Raises SeccompError, and UnsupportedError for SCMP_ACT_NOTIFY.
+    cache: a directory such as CACHE, made if it is missing; None to go without; keep: what is compiled now may be put
+    into it. A cache that cannot be used or trusted is done without. Raises SeccompError, and
+    UnsupportedError for SCMP_ACT_NOTIFY.
     """
     flags = _flags(seccomp)
     if cache is None:
@@ -53,7 +54,8 @@ def compile(seccomp: Seccomp, cache: str | None) -> Program:
         from pyoci.seccomp import profile
 
         bpf = profile.compile(seccomp)
-        store.save(cache, name, bpf, profile.library())
+        if keep:
+            store.save(cache, name, bpf, profile.library())
     return Program(bpf, flags)
 
 

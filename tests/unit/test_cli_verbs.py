@@ -96,16 +96,17 @@ def test_config_writes_once(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -
 
 def test_plan_prints_an_operation_a_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "rootfs").mkdir()
+    flags = ["--console-socket", str(tmp_path / "socket")]
     assert main.main(["spec", "-b", str(tmp_path)]) == 0
-    assert main.main(["plan", str(tmp_path)]) == 0
+    assert main.main(["plan", *flags, str(tmp_path)]) == 0
     by_word = capfd.readouterr().out
     lines = by_word.splitlines()
     assert lines[0].startswith("clone3 ") and "pid" in lines[0]
     assert lines[-1].startswith("execve")
     assert f"rootfs {tmp_path}/rootfs  # /root/path" in lines
-    assert main.main(["plan", "--bundle", str(tmp_path)]) == 0
+    assert main.main(["plan", *flags, "--bundle", str(tmp_path)]) == 0
     assert capfd.readouterr().out == by_word
-    assert main.main(["plan", "--no-pivot", "-b", str(tmp_path)]) == 0
+    assert main.main(["plan", *flags, "--no-pivot", "-b", str(tmp_path)]) == 0
     assert capfd.readouterr().out != by_word
 
 

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Looks up what a plan must know of the host. Reads only, but for the cache of compiled filters."""
+
+from __future__ import annotations
+
+import os
+
+from pyoci.errors import SpecError
+from pyoci.plan.facts import Facts
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyoci.cgroup import Cgroup, Host
+    from pyoci.config.documents import Config
+    from pyoci.container.options import ExecOptions, Request
+    from pyoci.container.state import State
+
+FILTER_MAX = 1 << 20  # bytes of seccomp.bpf
+
+
+def for_create(request: Request, host: Host, group: Cgroup) -> Facts:
+    """The facts for ``create``. Raises SpecError, SeccompError."""
+    options = request.options
+    linux = request.config.get("linux") or {}
+    facts = Facts(request.bundle, _rootfs(request.config, request.bundle))
+    facts.preserve_fds = options.preserve_fds
+    facts.extra_env = options.extra_env
+    facts.no_pivot = options.no_pivot
+    facts.keyring = "" if options.no_new_keyring else f"_ses.{request.id}"
+    facts.cgroup_unified = host.unified
+    facts.cgroup_namespace = any(entry["type"] == "cgroup" for entry in linux.get("namespaces") or ())
+    facts.cgroup_directories = [
+        (mount.names, mount.mountpoint + group.path) for mount in host.mounts if mount.unified == host.unified
+    ]
+    if linux.get("seccomp"):
+        from pyoci import seccomp
+
+        program = seccomp.compile(linux["seccomp"], seccomp.CACHE, options.keep_filter)
+        facts.seccomp = (program.bpf, program.flags) if program.bpf else None
+    return facts
+
+
+def for_exec(state: State, options: ExecOptions) -> Facts:
+    """The facts for ``exec``: what ``create`` left in the state directory."""
+    facts = Facts(state.bundle)
+    facts.preserve_fds = options.preserve_fds
+    facts.extra_env = options.extra_env
+    facts.keyring = state.keyring
+    if state.seccomp >= 0:
+        descriptor = os.open(f"{state.directory}/seccomp.bpf", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            facts.seccomp = (os.read(descriptor, FILTER_MAX), state.seccomp)
+        finally:
+            os.close(descriptor)
+    return facts
+
+
+def _rootfs(config: Config, bundle: str) -> str:
+    """The root file system's absolute path, without symlinks. Raises SpecError."""
+    rootfs = os.path.realpath(os.path.join(bundle, config["root"]["path"]))
+    if not os.path.isdir(rootfs):
+        raise SpecError("/root/path", "there is no such directory", rootfs)
+    return rootfs
