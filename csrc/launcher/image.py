@@ -8,7 +8,6 @@ After it has run, the process is written to the file, and each run of the image 
 from __future__ import annotations
 
 import _imp
-import errno
 import gc
 import marshal
 import os
@@ -64,20 +63,29 @@ class Packed:
 
 
 class Elsewhere:
-    """Finds nothing; at what only the whole interpreter has, lets it execute the command in this process's place."""
+    """Finds nothing; at what only the whole interpreter has, lets it execute the command in this process's place.
+
+    That needs the Python with which pyoci was built. Where it is gone, the error names it, and jsonschema counts as not
+    installed: an error of a document is then told without its further faults.
+    """
 
     def __init__(self) -> None:
         self.interpreter = ""
         self.arguments: list[str] = []
+        self.library = ""  # the standard library
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> None:
         """The importer's protocol (importlib.abc.MetaPathFinder)."""
-        if name in ELSEWHERE and self.interpreter:
-            try:
-                os.execv(self.interpreter, [self.interpreter, *self.arguments[1:]])
-            except OSError as error:
-                if error.errno != errno.ENOENT:
-                    raise
+        if name not in ELSEWHERE or not self.interpreter:
+            return
+        missing = [path for path in (f"{self.library}/encodings", self.interpreter) if not os.path.exists(path)]
+        if not missing:
+            os.execv(self.interpreter, [self.interpreter, *self.arguments[1:]])
+        if name == "pyoci.cli.pod":
+            from pyoci.errors import PyociError
+
+            python = f"Python {sys.version.split()[0]}, with which pyoci was built"
+            raise PyociError(f"pod: {missing[0]} is missing; install {python}, or build pyoci again")
 
 
 elsewhere = Elsewhere()
@@ -90,8 +98,9 @@ def load() -> None:
     sys.meta_path[:0] = [Packed(modules)]
     # The package finds the words for a fault that json.c only sees, so it does its work in Python.
     sys.modules["_json"] = None  # type: ignore[assignment]
-    __import__("json")
+    json = __import__("json")
     del sys.modules["_json"]
+    elsewhere.library = os.path.dirname(os.path.dirname(json.__file__ or ""))
     for name in [*LIBRARY.split(), *modules]:
         __import__(name)
     sys.meta_path[:] = [*sys.meta_path[1:], elsewhere]

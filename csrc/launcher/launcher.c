@@ -60,6 +60,14 @@ static PyStatus set_paths(PyConfig *config, const char *program, const char *dir
     return status;
 }
 
+/* CPython itself would fill a screen with its paths. */
+static int find_standard_library(void) {
+    if (access(PYOCI_STDLIB "/encodings", R_OK) == 0)
+        return 0;
+    return fail(PYOCI_STDLIB, "the standard library of Python " PY_VERSION ", with which pyoci was built, is missing; "
+                              "install that Python, or build pyoci again");
+}
+
 static PyStatus initialize(int argc, char **argv, const char *program, const char *directory,
                            const struct layout *layout) {
     PyConfig config;
@@ -125,7 +133,7 @@ int main(int argc, char **argv) {
     if (own_path(program, directory, sizeof(program)))
         return 1;
     layout = find_layout(directory);
-    if (!layout)
+    if (!layout || find_standard_library())
         return 1;
     status = preinitialize();
     if (!PyStatus_Exception(status))

@@ -102,6 +102,31 @@ def test_faults_of_a_document(tmp_path: Path) -> None:
     assert (status, out, err) == interpreted(*words)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="hides a directory by a mount: needs root")
+def test_without_the_python_that_built_it(image: None, tmp_path: Path) -> None:
+    """An upgrade of the distribution took its standard library away: one line, on stderr and in the log."""
+    library = os.path.dirname(json.__file__).removesuffix("/json")
+    hide = ["unshare", "-m", "--propagation", "private", "sh", "-ec", 'mount --bind "$0" "$1"; shift; exec "$@"']
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "config.json").write_text('{"ociVersion": 1, "process": {"cwd": 7}, "root": {"path": "x"}}')
+    begin = [*hide, str(tmp_path / "empty"), library]
+    log = ["--log", str(tmp_path / "log"), "--log-format=json", "--root", str(tmp_path / "root")]
+    for words, expected in (
+        (["create", "--bundle", str(tmp_path), "none"], b"config.json: /ociVersion: not allowed (it is 1); "),
+        (["pod", "ps"], f"pod: {library}/encodings is missing; install Python ".encode()),
+    ):
+        status, _, err = call([*begin, str(LAUNCHER)], *log, *words, PATH="/usr/bin:/bin")
+        assert status == 1
+        assert err.startswith(b"pyoci: " + expected) and err.count(b"\n") == 1
+        assert json.loads((tmp_path / "log").read_text())["msg"].startswith(expected.decode())
+        (tmp_path / "log").unlink()
+    status, _, err = call([*begin, str(LAUNCHER) + "-python"], "--version", PATH="/usr/bin:/bin")
+    assert status == 1
+    assert (
+        err.startswith(b"pyoci: " + library.encode() + b": the standard library of Python ") and err.count(b"\n") == 1
+    )
+
+
 def test_environment_is_that_of_the_call(tmp_path: Path) -> None:
     shown = launched("list", XDG_RUNTIME_DIR=str(tmp_path), HOME="/")
     assert shown == interpreted("list", XDG_RUNTIME_DIR=str(tmp_path), HOME="/")
