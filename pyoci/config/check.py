@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks a document: its schema, then what is not built yet, then the rules that a schema cannot say.
+"""Checks a document: its schema, then what is not built yet, then, normalised, the rules that a schema cannot say.
 
 The schema's checks are Python code that the build generates from ``schema/`` (pyoci/config/checks.py). Only after a
 failed one jsonschema is imported, if it is there, to name the further faults in the same line.
@@ -7,7 +7,10 @@ failed one jsonschema is imported, if it is there, to name the further faults in
 
 from __future__ import annotations
 
+from pyoci import report
 from pyoci.config import rules, supported
+from pyoci.config.normal import ContainerConfig
+from pyoci.config.process import ProcessConfig
 from pyoci.errors import PyociError, SpecError, UnsupportedError
 
 try:
@@ -22,35 +25,46 @@ if TYPE_CHECKING:
 
     Path = tuple[str | int, ...]
 
-_LONGEST_KEY = 80  # characters of a property name in a message
+_CHECKS: dict[str, Callable[[Any], tuple[Path, str] | None]] = {
+    "config": checks.config,
+    "process": checks.process,
+    "state": checks.state,
+}
 _OTHERS = 3  # how many further faults a message names
 
 
-def config(document: Any, name: str = "config.json") -> None:
+def config(document: Any, name: str = "config.json") -> ContainerConfig:
     """Checks a container configuration without nulls (config.md and config-linux.md of the specification).
 
-    name: what messages call the document. Raises SpecError, or UnsupportedError for what is not built yet.
+    name: what messages call the document. Returns it normalised. Raises SpecError, or UnsupportedError for what is
+    not built yet; warns of what the specification wants to be warned of.
     """
-    _schema("config", checks.config, document, name)
+    shape("config", document, name)
     _refuse_unsupported(supported.config(document), name)
-    _apply(rules.config(document), name)
+    found = ContainerConfig(document, name)
+    _apply(rules.config(found), name)
+    _warn(found.process)
+    return found
 
 
-def process(document: Any, name: str = "process") -> None:
-    """Checks a process alone, as ``exec --process`` gets it. Raises like ``config``."""
-    _schema("process", checks.process, document, name)
+def process(document: Any, name: str = "process") -> ProcessConfig:
+    """Checks a process alone, as ``exec --process`` gets it. Returns, raises and warns like ``config``."""
+    shape("process", document, name)
     _refuse_unsupported(supported.process(document), name)
-    _apply(rules.process(document), name)
+    found = ProcessConfig(document, name)
+    _apply(rules.process(found), name)
+    _warn(found)
+    return found
 
 
 def state(document: Any, name: str = "state") -> None:
     """Checks a container's state (runtime.md of the specification). Raises SpecError."""
-    _schema("state", checks.state, document, name)
+    shape("state", document, name)
 
 
 def pointer(path: Path) -> str:
     """The JSON pointer (RFC 6901) of a path, in one line: control characters are escaped, long names cut."""
-    return "".join("/" + _token(part) for part in path)
+    return "".join("/" + rules.token(str(part)) for part in path)
 
 
 def faults(kind: str, document: Any) -> list[Path]:
@@ -71,8 +85,9 @@ def faults(kind: str, document: Any) -> list[Path]:
     return sorted(set(found), key=lambda path: [str(part) for part in path])
 
 
-def _schema(kind: str, check: Callable[[Any], tuple[Path, str] | None], document: Any, name: str) -> None:
-    fault = check(document)
+def shape(kind: str, document: Any, name: str) -> None:
+    """Checks a document against the schema of its kind ("config", "process", "state"). Raises SpecError."""
+    fault = _CHECKS[kind](document)
     if fault is None:
         return
     path, allowed = fault
@@ -94,8 +109,13 @@ def _refuse_unsupported(found: supported.Found, name: str) -> None:
 
 def _apply(found: rules.Fault | None, name: str) -> None:
     if found is not None:
-        path, message, value, hint = found
-        raise SpecError(pointer(path), message, value, hint, name)
+        at, message, value, hint = found
+        raise SpecError(at, message, value, hint, name)
+
+
+def _warn(process: ProcessConfig) -> None:
+    for at, text in rules.warnings(process):
+        report.warn(f"{process.name}: {at}: {text}")
 
 
 def _others(kind: str, document: Any, first: Path) -> str:
@@ -127,15 +147,6 @@ def _kind(value: dict[str, Any] | list[Any] | None) -> str:
         return "null"
     empty = "an empty" if not value else "an"
     return f"{empty} {'object' if isinstance(value, dict) else 'array'}"
-
-
-def _token(part: str | int) -> str:
-    text = str(part)
-    if not text.isprintable():
-        text = text.encode("unicode_escape").decode("ascii")
-    if len(text) > _LONGEST_KEY:
-        text = text[: _LONGEST_KEY - 3] + "..."
-    return text.replace("~", "~0").replace("/", "~1")
 
 
 def _pattern(validator: Any, pattern: str, value: Any, schema: Any) -> Iterator[Any]:

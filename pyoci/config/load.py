@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 from pyoci import jsontext
 from pyoci.config import check
@@ -14,37 +15,47 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pyoci.config.documents import Config, Process
+    from pyoci.config.normal import ContainerConfig
 
 LONGEST = 16 << 20  # bytes; a document of an engine has some tens of thousands
+PIPE_TIME = 4.0  # seconds for a document to come through a pipe
+S_IFIFO, S_IFREG = 0o010000, 0o100000
 
 
-def config(bundle: str, file: str = "config.json") -> Config:
-    """The configuration in a bundle, checked, without nulls, and with a user (uid and gid 0) if it has a process.
+def container(bundle: str, file: str = "config.json") -> ContainerConfig:
+    """The configuration in a bundle, checked and normalised.
 
     file: absolute, or relative to the bundle. Raises SpecError that names the file, the property, its value and
     what is allowed; UnsupportedError for what is not built yet; PyociError if the file cannot be read.
     """
-    document: Config = _document(os.path.join(bundle, file), file)
-    check.config(document, file)
-    if "process" in document:
-        _complete(document["process"])
-    return document
+    document: Config = _document(_read(os.path.join(bundle, file)), file)
+    found = check.config(document, file)
+    _complete(document["process"])
+    return found
+
+
+def config(bundle: str, file: str = "config.json") -> Config:
+    """The document alone of ``container``."""
+    return container(bundle, file).document
 
 
 def process(path: str) -> Process:
-    """The process in a file, as ``exec --process`` gets it, checked and completed like that of ``config``."""
-    document: Process = _document(path, path)
-    check.process(document, path)
+    """The process in a file or a pipe, as ``exec --process`` gets it. It has the schema's shape, and no more is
+    checked: flags may change it yet, and then it is for check.process.
+
+    Raises SpecError; PyociError if there is none, or none comes through the pipe in PIPE_TIME seconds.
+    """
+    document: Process = _document(_read(path, pipe=True), path)
+    check.shape("process", document, path)
     _complete(document)
     return document
 
 
-def _document(path: str, name: str) -> Any:
-    text = _read(path)
+def _document(text: bytes, name: str) -> Any:
     try:
         document = jsontext.loads(text)
     except ValueError as error:
-        raise SpecError("", f"not JSON: {error}", document=name) from None
+        raise SpecError("", f"not JSON: {error}", document=name) from error
     if b"\\ud" in text or b"\\uD" in text:
         _refuse_half_pairs(document, name)
     # Go's encoders write null for what is absent. Most documents have none, and then need no walk.
@@ -55,41 +66,64 @@ def _refuse_half_pairs(document: Any, name: str) -> None:
     """Refuses half of a surrogate pair: no system call and no file could take such a text."""
     try:
         jsontext.dumps(document).encode("utf-8")
-    except UnicodeEncodeError:
-        raise SpecError("", "not JSON: a \\u escape is half of a surrogate pair", document=name) from None
-    except RecursionError:
-        raise SpecError("", "not JSON: nested too deeply", document=name) from None
+    except UnicodeEncodeError as error:
+        raise SpecError("", "not JSON: a \\u escape is half of a surrogate pair", document=name) from error
+    except RecursionError as error:
+        raise SpecError("", "not JSON: nested too deeply", document=name) from error
 
 
-def _read(path: str) -> bytes:
-    """The content of a regular file. Nothing else is opened for reading, so that a FIFO or a device cannot hang."""
+def _read(path: str, pipe: bool = False) -> bytes:
+    """The content of a regular file, or, if that is allowed, of a pipe. Nothing else is opened for reading, so that
+    a FIFO or a device cannot hang."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
-    except FileNotFoundError:
+    except FileNotFoundError as error:
         # Not the text of ENOENT: engines take that for a missing program (docs/engines.md).
-        raise PyociError(f"read {path!r}: there is no such document; pyoci spec writes one to start from") from None
+        raise PyociError(f"read {path!r}: there is no such document; pyoci spec writes one to start from") from error
     except (OSError, ValueError) as error:
-        raise PyociError(f"read {path!r}: {_reason(error)}") from None
+        raise PyociError(f"read {path!r}: {_reason(error)}") from error
     try:
-        return _read_regular(descriptor, path)
+        kind = os.fstat(descriptor).st_mode & 0o170000
+        if pipe and kind == S_IFIFO:
+            return _read_pipe(descriptor, path)
+        if kind != S_IFREG:
+            raise PyociError(f"read {path!r}: it is not a regular file")
+        return _read_file(descriptor, path)
     except OSError as error:
-        raise PyociError(f"read {path!r}: {_reason(error)}") from None
+        raise PyociError(f"read {path!r}: {_reason(error)}") from error
     finally:
         os.close(descriptor)
 
 
-def _read_regular(descriptor: int, path: str) -> bytes:
-    found = os.fstat(descriptor)
-    if found.st_mode & 0o170000 != 0o100000:
-        raise PyociError(f"read {path!r}: it is not a regular file")
+def _read_file(descriptor: int, path: str) -> bytes:
+    size = max(os.fstat(descriptor).st_size + 1, 4096)
     parts = []
     left = LONGEST + 1
-    while left > 0 and (part := os.read(descriptor, min(left, max(found.st_size + 1, 4096)))):
+    while left > 0 and (part := os.read(descriptor, min(left, size))):
         parts.append(part)
         left -= len(part)
     if left <= 0:
         raise PyociError(f"read {path!r}: it is longer than {LONGEST} bytes")
     return b"".join(parts)
+
+
+def _read_pipe(descriptor: int, path: str) -> bytes:
+    """What a pipe gives until its writers are gone, within bounds of size and time."""
+    import select
+
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    end = time.monotonic() + PIPE_TIME
+    text = b""
+    while len(text) <= LONGEST:
+        left = end - time.monotonic()
+        if left <= 0 or not poll.poll(left * 1000):
+            raise PyociError(f"read {path!r}: the pipe was not written and closed within {PIPE_TIME:g} s")
+        part = os.read(descriptor, 65536)
+        if not part:
+            return text
+        text += part
+    raise PyociError(f"read {path!r}: it is longer than {LONGEST} bytes")
 
 
 def without_nulls(document: Any) -> Any:
@@ -107,11 +141,8 @@ def without_nulls(document: Any) -> Any:
 
 
 def _complete(process: Process) -> None:
-    """Puts what is absent and means 0 into a process: Go's decoders do the same, and callers then need no case."""
-    user = process.setdefault("user", {"uid": 0})
-    user.setdefault("gid", 0)
-    if "ioPriority" in process:
-        process["ioPriority"].setdefault("priority", 0)
+    """Puts a user into a process that has none: those who read the document alone need no case then."""
+    process.setdefault("user", {"uid": 0})
 
 
 def _reason(error: Exception) -> str:

@@ -24,3 +24,8 @@ def mask(names: Iterable[str]) -> int:
     for name in names:
         bits |= BITS.get(name, 0)
     return bits
+
+
+def names(mask: int) -> list[str]:
+    """The names of the bits of a mask, in the order of their numbers."""
+    return [name for name, bit in BITS.items() if mask & bit]

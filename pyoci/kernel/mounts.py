@@ -47,6 +47,11 @@ OPTION_NAMES = sorted(
     | IGNORED
 )
 
+# Without effect on a bind mount, and harmless: what belongs to a superblock, and what mount(8) keeps for itself.
+ON_BIND = SUPERBLOCK | {
+    *("acl", "noacl", "auto", "noauto", "user", "nouser", "users", "group", "owner", "nofail", "_netdev", "comment"),
+}
+
 # The files that lxcfs gives a container on top of its /proc (runc's and crun's list).
 ON_PROC = frozenset(
     "/proc/" + name

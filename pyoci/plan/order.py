@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from pyoci import protocol
-from pyoci.config.rules import parameter_path
+from pyoci.kernel import parameters
 from pyoci.kernel.mounts import MS_PRIVATE, MS_SHARED, MS_UNBINDABLE, NODEV, NOEXEC, NOSUID, PROPAGATION, RDONLY
 from pyoci.kernel.namespaces import NEWNET, NEWPID, NEWUSER, TYPES
 from pyoci.kernel.process import PERSONALITIES
@@ -167,7 +167,7 @@ def _names(config: Config) -> list[ops.Op]:
 def _sysctl(config: Config) -> list[ops.Op]:
     settings = (config.get("linux") or {}).get("sysctl") or {}
     return [
-        ops.ProcWrite(f"/linux/sysctl/{_escaped(key)}", "sys/" + parameter_path(key), value)
+        ops.ProcWrite(f"/linux/sysctl/{_escaped(key)}", "sys/" + parameters.path(key), value)
         for key, value in settings.items()
     ]
 
