@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The configuration that ``pyoci spec`` writes: the content of ``runc spec``, so that it runs under either."""
+"""The configuration that ``pyoci spec`` writes: the content of runc 1.5's ``runc spec``, so that it runs under either."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 from pyoci import SPEC_VERSION
 
 CAPABILITIES = ("CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE")
-CAPABILITY_SETS = ("bounding", "effective", "permitted", "ambient")
+CAPABILITY_SETS = ("bounding", "effective", "permitted")
 NAMESPACES = ("pid", "network", "ipc", "uts", "mount")
 MASKED = (
     *("/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list"),
-    *("/proc/timer_stats", "/proc/sched_debug", "/sys/firmware", "/proc/scsi"),
+    *("/proc/timer_stats", "/proc/sched_debug", "/sys/firmware", "/proc/scsi", "/sys/devices/virtual/tpm"),
 )
 READONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 # destination, type, source, options

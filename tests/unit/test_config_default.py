@@ -30,6 +30,10 @@ def test_config_is_that_of_runc(tmp_path: Path, rootless: bool) -> None:
     found = default.config(rootless)
     assert found.pop("ociVersion") == SPEC_VERSION
     del expected["ociVersion"]
+    # Older ones (Debian 12's) ask for ambient capabilities that the kernel refuses, and leave the TPM in sight.
+    expected["process"]["capabilities"].pop("ambient", None)
+    masked = expected["linux"]["maskedPaths"]
+    masked += [path for path in ("/sys/devices/virtual/tpm",) if path not in masked]
     assert found == expected
 
 
