@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The configuration that ``pyoci spec`` writes: the content of runc 1.5's ``runc spec``, so that it runs under either."""
+"""The configuration that ``pyoci spec`` writes: that of ``runc spec`` (runc 1.5), so that it runs under either."""
 
 from __future__ import annotations
 

@@ -114,15 +114,17 @@ def _read_pipe(descriptor: int, path: str) -> bytes:
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
     end = time.monotonic() + PIPE_TIME
-    text = b""
-    while len(text) <= LONGEST:
+    parts = []
+    room = LONGEST
+    while room >= 0:
         left = end - time.monotonic()
         if left <= 0 or not poll.poll(left * 1000):
             raise PyociError(f"read {path!r}: the pipe was not written and closed within {PIPE_TIME:g} s")
         part = os.read(descriptor, 65536)
         if not part:
-            return text
-        text += part
+            return b"".join(parts)
+        parts.append(part)
+        room -= len(part)
     raise PyociError(f"read {path!r}: it is longer than {LONGEST} bytes")
 
 

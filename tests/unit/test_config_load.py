@@ -311,7 +311,7 @@ def through_a_pipe(*parts: bytes, close: bool = True) -> tuple[int, threading.Th
         try:
             for part in parts:
                 os.write(write, part)
-                time.sleep(0.05)
+                time.sleep(0.01)
         except BrokenPipeError:
             pass
         if close:
@@ -348,7 +348,8 @@ def test_a_pipe_that_nobody_writes_has_an_end(tmp_path: Path, monkeypatch: pytes
         thread.join()
 
 
-def test_a_pipe_without_an_end_is_refused() -> None:
+def test_a_pipe_without_an_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load, "PIPE_TIME", 60.0)
     read, thread = through_a_pipe(*[b" " * (1 << 20)] * 20)
     try:
         with pytest.raises(PyociError, match=f"longer than {load.LONGEST} bytes"):
