@@ -114,7 +114,7 @@ def _read_pipe(descriptor: int, path: str) -> bytes:
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
     end = time.monotonic() + PIPE_TIME
-    parts = []
+    parts: list[bytes] = []
     room = LONGEST
     while room >= 0:
         left = end - time.monotonic()
