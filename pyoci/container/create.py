@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 
-from pyoci import cgroup, native, protocol
+from pyoci import cgroup, native, protocol, report
 from pyoci.config import load
 from pyoci.container import gather, hooks, intent, launch, processes
 from pyoci.container.options import Request
@@ -59,6 +59,8 @@ class Creation:
         self._ahead = self._answers_ahead()
         self._hooks_ran = False
         self._starting: Callable[[], None] | None = None
+        if report.debugging:
+            report.debug(f"create {request.id}: checked, {len(self.intent.launch.operations)} operations")
 
     def carry_out(self, root: Root, starting: Callable[[], None] | None = None) -> tuple[State, int]:
         """Creates the container.
@@ -90,6 +92,8 @@ class Creation:
         """Cgroup, init, hooks, pid file, and for ``run`` the start. Returns init's pidfd. Undoes what it made when a
         step fails; the state directory is the caller's."""
         self._limits = self.group.create(self.intent.resources)
+        if report.debugging:
+            report.debug(f"create {self.state.id}: made the state directory and the cgroup {self.group.path}")
         try:
             with launch.Launch(f"create {self.state.id}", self.intent.launch) as self._launch:
                 self._spawn()
@@ -165,6 +169,8 @@ class Creation:
         if self.facts.seccomp:
             _store(f"{self.state.directory}/seccomp.bpf", self.facts.seccomp[0])
         self._know_init()
+        if report.debugging:
+            report.debug(f"create {self.state.id}: set the limits, saved the state")
 
     def _know_init(self) -> None:
         """From here on ``delete --force`` finds init by its number, also if this process is killed; and the state of

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 
-from pyoci import cgroup, native
+from pyoci import cgroup, native, report
 from pyoci.container import hooks, processes
 from pyoci.container.paths import Lock, Root, remove_directory
 from pyoci.container.state import Remembered, State
@@ -66,7 +66,11 @@ def _delete(state: State, force: bool) -> list[str]:
         raise PyociError(f"delete {state.id}: container is {status}; stop it first, or use --force")
     if status != "stopped":
         stop(state)
+        if report.debugging:
+            report.debug(f"delete {state.id}: ended init and all others")
     _remove_group(_group_of(state), state.id)
+    if report.debugging:
+        report.debug(f"delete {state.id}: removed the cgroup")
     failures: list[str] = []
     if state.hooks.get("poststop"):
         text = state.text("stopped")

@@ -14,7 +14,7 @@ import errno
 import os
 import time
 
-from pyoci import native
+from pyoci import native, report
 from pyoci.container.processes import expect_children
 from pyoci.errors import HookError, hook_words
 from pyoci.kernel.signals import SIGKILL, SIGPIPE, SIGXFSZ
@@ -72,6 +72,8 @@ def _run_one(name: str, hook: Hook, state: str, pointer: str, cwd: str | None) -
         kept, failure = _wait(pid, output, hook.get("timeout"))
     finally:
         os.close(output)
+    if report.debugging and not failure:
+        report.debug(f"{name.removeprefix('error running ')}: succeeded")
     if failure:
         spent = round((time.monotonic() - started) * 1000)
         raise HookError(f"{name}: {failure} after {spent} ms{_last_line(kept)} ({pointer})")

@@ -23,6 +23,15 @@ CONFIG = "config.json"
 INIT = os.path.join(native.LIBEXEC, "pyoci-init")
 
 
+# What messages of init say, for --debug.
+_PROGRESS = {
+    protocol.SYNC_MOUNTED: "init has prepared the mounts",
+    protocol.SYNC_CREATED: "init waits for start",
+    protocol.SYNC_STARTING: "init is about to execute the program",
+    protocol.SYNC_NONE: "the program runs",
+}
+
+
 class Child:
     """A process that init's plan began: ``pid`` on the host, and ``pidfd``, which the holder closes."""
 
@@ -106,6 +115,8 @@ class Launch:
             for descriptor in tasks if into < 0 else [into]:
                 os.close(descriptor)
         self.child = Child(pid, pidfd)
+        if report.debugging:
+            report.debug(f"{self.about}: cloned, process {pid}")
         os.close(remote)
         self._opened.remove(remote)
         return self.child
@@ -128,6 +139,8 @@ class Launch:
             raise failed(self.about, message.failure(), self._document)
         if message.kind not in kinds:
             raise LaunchError(f"{self.about}: pyoci-init ended without a word{self._how_ended()}")
+        if report.debugging and message.kind in _PROGRESS:
+            report.debug(f"{self.about}: {_PROGRESS[message.kind]}")
         return message
 
     def _replace(self, pid: int) -> None:

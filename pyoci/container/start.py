@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 
-from pyoci import native, protocol
+from pyoci import native, protocol, report
 from pyoci.container import hooks, launch
 from pyoci.container.state import State
 from pyoci.errors import HookError, LaunchError, NotRunning, PyociError
@@ -32,6 +32,8 @@ def start(root: Root, container_id: str) -> None:
         os.close(connection)
     if message.kind == protocol.SYNC_FAILED:
         raise launch.failed(f"start {state.id}", message.failure())
+    if report.debugging:
+        report.debug(f"start {state.id}: the program runs")
     poststart(state)
 
 

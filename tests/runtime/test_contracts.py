@@ -67,6 +67,36 @@ def test_log_of_a_failure_inside_the_container(runtime: Runtime) -> None:
     assert [json.loads(line)["level"] for line in lines] == ["error"]
 
 
+def test_debug_tells_the_phases_in_the_log(runtime: Runtime) -> None:
+    """What engines debug with: steps in their order, in the log and not in the output of the container."""
+    bundle = runtime.bundle().args("/bin/sleep", "100").hook("createRuntime", "true").save()
+    container = runtime.container(bundle)
+    log = runtime.tmp / "log"
+    verbs = {
+        "create": ["create", "--bundle", bundle.path, "--pid-file", runtime.tmp / "pid", container.id],
+        "start": ["start", container.id],
+        "exec": ["exec", container.id, "/bin/true"],
+        "delete": ["delete", "--force", container.id],
+    }
+    told = {}
+    for verb, words in verbs.items():
+        result = runtime.ok("--debug", "--log", log, "--log-format", "json", *words)
+        assert result.err == ""
+        told[verb] = [json.loads(line) for line in log.read_text().splitlines()]
+        log.unlink()
+    assert {entry["level"] for entry in told["create"]} >= {"debug"}  # runc's start and delete have nothing to tell
+    if runtime.kind == "pyoci":
+        text = {verb: "\n".join(entry["msg"] for entry in entries) for verb, entries in told.items()}
+        phases = ["checked, ", "made the state", ": cloned", "set the limits", "prepared the mounts"]
+        phases += ["createRuntime hook #0", "init waits for start", "status 0"]
+        places = [text["create"].find(phase) for phase in phases]
+        assert -1 not in places and places == sorted(places), text["create"]
+        assert "the program runs" in text["start"] and "the program runs" in text["exec"]
+        assert "removed the cgroup" in text["delete"]
+        times = [float(line.split(" ms: ")[0]) for line in text["create"].splitlines()]
+        assert times == sorted(times) and 0 <= times[0] < times[-1]
+
+
 def test_error_is_one_line(runtime: Runtime) -> None:
     error = runtime.fails("state", f"{runtime.prefix}-none")
     assert len(error.strip().splitlines()) == 1
