@@ -9,6 +9,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 
 PREFIX ?= /usr/local
 DESTDIR ?=
+TESTS ?= tests/runtime
 # A python3 earlier in PATH may be a shim that is slow to start or that cannot be embedded.
 PYTHON ?= $(firstword $(wildcard /usr/bin/python3) python3)
 PYOCI_LAUNCHER ?=
@@ -30,7 +31,7 @@ C_SOURCES := $(wildcard csrc/*.h csrc/*/*.h csrc/*/*.c tests/*/*.c bundles/*.c b
 INIT_SOURCES := $(wildcard csrc/init/*.c)
 STRICT := -std=gnu11 -D_GNU_SOURCE -O2 -Wall -Wextra -Werror
 
-.PHONY: FORCE built all help deps deps-test venv bundles demo test check check-ruff check-mypy check-c check-aarch64 check-format \
+.PHONY: FORCE built all help deps deps-test deps-vm venv bundles demo test test-vm check check-ruff check-mypy check-c check-aarch64 check-format \
 	format sanitize install uninstall clean bench bench-docs bench-instructions hot
 
 all: $(B)/.built bundles ## build everything; the runtime is build/pyoci
@@ -46,6 +47,9 @@ deps: ## install the system packages that building needs (Debian, Ubuntu; elsewh
 
 deps-test: ## install those that the tests need too
 	@packaging/deps.sh build test
+
+deps-vm: ## install what the virtual machine of test-vm needs
+	@packaging/deps.sh vm
 
 venv: $(VENV)/.stamp ## make build/venv with the pinned Python packages
 
@@ -127,6 +131,9 @@ test: ## everything: deps, build, all tests with the linters among them (as root
 	@$(MAKE) deps-test
 	@$(MAKE) all
 	@$(RUN) -m pytest -q tests
+
+test-vm: deps-vm $(VENV)/.stamp ## tests on Debian 13 in a virtual machine: cgroup v2, systemd, AppArmor (as root; TESTS=...)
+	@PYTHONPATH=tests $(RUN) -m vm $(TESTS)
 
 # --- linters --------------------------------------------------------------------------------------------------------
 
