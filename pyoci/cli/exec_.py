@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pyoci.cli.flags import Parsed, Table
     from pyoci.cli.settings import Settings
     from pyoci.config.documents import Capabilities, Process, User
+    from pyoci.config.process import ProcessConfig
     from pyoci.container.options import ExecOptions
     from pyoci.container.state import State
 
@@ -64,8 +65,7 @@ def run(settings: Settings, parsed: Parsed) -> int:
         process["args"] = command
         process["terminal"] = False
     change(process, parsed)
-    check.process(process, parsed.text("process", "process"))
-    return _execute(parsed, state, process)
+    return _execute(parsed, state, check.process(process, parsed.text("process", "process")))
 
 
 def change(process: Process, parsed: Parsed) -> None:
@@ -152,14 +152,14 @@ def _cgroups(values: list[str]) -> dict[str, str]:
     return paths
 
 
-def _execute(parsed: Parsed, state: State, process: Process) -> int:
+def _execute(parsed: Parsed, state: State, process: ProcessConfig) -> int:
     """Starts the process; in the foreground waits for it."""
     from pyoci.container.execute import execute
 
     detach = parsed.flag("detach")
     console = None
     given = _options(parsed)
-    if process.get("terminal") and not detach and not given.console_socket:
+    if process.terminal and not detach and not given.console_socket:
         from pyoci.container.terminal import Console
 
         console = Console()

@@ -26,7 +26,7 @@ def create(root: Root, container_id: str, bundle: str, options: CreateOptions) -
 
     bundle: absolute path. Returns the saved state. Raises PyociError; then nothing is left behind.
     """
-    config = load.config(bundle, options.config)
+    config = load.container(bundle, options.config)
     state, pidfd = Creation(Request(container_id, bundle, options, config)).carry_out(root)
     os.close(pidfd)
     return state
@@ -51,7 +51,7 @@ class Creation:
         check_id(request.id)
         intent.check_create(request.config, request.options)
         host = cgroup.host()
-        path = cgroup.resolve((request.config.get("linux") or {}).get("cgroupsPath"), request.id)
+        path = cgroup.resolve(request.config.cgroups_path, request.id)
         self.request = request
         self.group = cgroup.manage(host, path, request.options.cgroup_manager)
         self.facts = gather.for_create(request, host, self.group)

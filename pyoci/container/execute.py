@@ -13,12 +13,12 @@ from pyoci.errors import NotRunning, PyociError, UsageError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyoci.cgroup import Cgroup
-    from pyoci.config.documents import Process
+    from pyoci.config.process import ProcessConfig
     from pyoci.container.options import ExecOptions
     from pyoci.container.state import State
 
 
-def execute(state: State, process: Process, options: ExecOptions) -> Child:
+def execute(state: State, process: ProcessConfig, options: ExecOptions) -> Child:
     """Runs ``process`` in the container of ``state``, and returns when its execve has succeeded.
 
     The child is this process's own to wait for. Raises NotRunning, LaunchError, SpecError.

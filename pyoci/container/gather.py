@@ -6,12 +6,12 @@ from __future__ import annotations
 import os
 
 from pyoci.errors import SpecError
+from pyoci.kernel.namespaces import NEWCGROUP
 from pyoci.plan.facts import Facts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyoci.cgroup import Cgroup, Host
-    from pyoci.config.documents import Config
     from pyoci.container.options import ExecOptions, Request
     from pyoci.container.state import State
 
@@ -20,22 +20,21 @@ FILTER_MAX = 1 << 20  # bytes of seccomp.bpf
 
 def for_create(request: Request, host: Host, group: Cgroup) -> Facts:
     """The facts for ``create``. Raises SpecError, SeccompError."""
-    options = request.options
-    linux = request.config.get("linux") or {}
-    facts = Facts(request.bundle, _rootfs(request.config, request.bundle))
+    options, config = request.options, request.config
+    facts = Facts(request.bundle, _rootfs(request.bundle, config.root))
     facts.preserve_fds = options.preserve_fds
     facts.extra_env = options.extra_env
     facts.no_pivot = options.no_pivot
     facts.keyring = "" if options.no_new_keyring else f"_ses.{request.id}"
     facts.cgroup_unified = host.unified
-    facts.cgroup_namespace = any(entry["type"] == "cgroup" for entry in linux.get("namespaces") or ())
+    facts.cgroup_namespace = config.namespaces.private(NEWCGROUP)
     facts.cgroup_directories = [
         (mount.names, mount.mountpoint + group.path) for mount in host.mounts if mount.unified == host.unified
     ]
-    if linux.get("seccomp"):
+    if config.seccomp:
         from pyoci import seccomp
 
-        program = seccomp.compile(linux["seccomp"], seccomp.CACHE, options.keep_filter)
+        program = seccomp.compile(config.seccomp, seccomp.CACHE, options.keep_filter)
         facts.seccomp = (program.bpf, program.flags) if program.bpf else None
     return facts
 
@@ -55,9 +54,9 @@ def for_exec(state: State, options: ExecOptions) -> Facts:
     return facts
 
 
-def _rootfs(config: Config, bundle: str) -> str:
+def _rootfs(bundle: str, root: str) -> str:
     """The root file system's absolute path, without symlinks. Raises SpecError."""
-    rootfs = os.path.realpath(os.path.join(bundle, config["root"]["path"]))
+    rootfs = os.path.realpath(os.path.join(bundle, root))
     if not os.path.isdir(rootfs):
         raise SpecError("/root/path", "there is no such directory", rootfs)
     return rootfs

@@ -12,11 +12,13 @@ from pyoci.plan.order import create_plan, exec_plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from typing import Any
 
     from pyoci.cgroup import Cgroup
-    from pyoci.config.documents import Config, Hook, IdMapping, Process, Resources
+    from pyoci.config.documents import Hook, IdMapping, Resources
+    from pyoci.config.normal import ContainerConfig
+    from pyoci.config.process import ProcessConfig
     from pyoci.container.options import CreateOptions, ExecOptions
     from pyoci.plan.facts import Facts
     from pyoci.plan.order import LaunchPlan
@@ -35,9 +37,9 @@ class Intent:
 
     __slots__ = ("hooks", "kept", "launch", "maps", "oom_score", "resources")
 
-    def __init__(self, launch: LaunchPlan, process: Process) -> None:
+    def __init__(self, launch: LaunchPlan, process: ProcessConfig) -> None:
         self.launch = launch
-        self.oom_score: int | None = process.get("oomScoreAdj")
+        self.oom_score = process.oom_score_adj
         self.hooks: dict[str, list[Hook]] = {}
         self.maps: list[tuple[str, str]] = []
         self.resources: Resources = {}
@@ -48,24 +50,21 @@ class Intent:
         return any(kind in self.hooks for kind in kinds)
 
 
-def to_create(config: Config, facts: Facts, group: Cgroup) -> Intent:
+def to_create(config: ContainerConfig, facts: Facts, group: Cgroup) -> Intent:
     """What ``create`` will do. Raises SpecError."""
-    linux = config.get("linux") or {}
-    intent = Intent(create_plan(config, facts), config["process"])
-    given: Mapping[str, Any] = config.get("hooks") or {}
-    intent.hooks = {kind: hooks for kind, hooks in given.items() if hooks}
-    intent.resources = linux.get("resources") or {}
-    namespaces = intent.launch.namespaces
-    if namespaces and namespaces.clone_flags & NEWUSER:
-        intent.maps = [("gid", _map(linux.get("gidMappings", ()))), ("uid", _map(linux.get("uidMappings", ())))]
+    intent = Intent(create_plan(config.document, facts), config.process)
+    intent.hooks = config.hooks
+    intent.resources = config.resources
+    if config.namespaces.new & NEWUSER:
+        intent.maps = [("gid", _map(config.gid_mappings)), ("uid", _map(config.uid_mappings))]
     intent.kept = {
         "bundle": facts.bundle,
         "rootfs": facts.rootfs,
-        "annotations": config.get("annotations") or {},
+        "annotations": config.annotations,
         "cgroup": group.state(),
-        "namespaces": [entry["type"] for entry in linux.get("namespaces") or ()],
-        "shares_pid": int(not namespaces or not namespaces.new & NEWPID),
-        "process": config["process"],
+        "namespaces": config.namespaces.types,
+        "shares_pid": int(not config.namespaces.new & NEWPID),
+        "process": config.process.document,
         "hooks": {kind: intent.hooks[kind] for kind in LATER_HOOKS if kind in intent.hooks},
         "seccomp": facts.seccomp[1] if facts.seccomp else -1,
         "keyring": facts.keyring,
@@ -73,26 +72,24 @@ def to_create(config: Config, facts: Facts, group: Cgroup) -> Intent:
     return intent
 
 
-def to_execute(process: Process, namespaces: list[str], facts: Facts) -> Intent:
+def to_execute(process: ProcessConfig, namespaces: list[str], facts: Facts) -> Intent:
     """What ``exec`` will do with a process document, in a container that has these namespaces of its own."""
-    return Intent(exec_plan(process, namespaces, facts), process)
+    return Intent(exec_plan(process.document, namespaces, facts), process)
 
 
-def check_create(config: Config, options: CreateOptions) -> None:
+def check_create(config: ContainerConfig, options: CreateOptions) -> None:
     """What a document and flags that are right by themselves may get wrong together. Raises SpecError."""
-    process = config.get("process")
-    if process is None:
-        raise SpecError("/process", "missing; a container needs a process to create")
+    process = config.process
     has_socket = bool(options.console_socket) or options.console_fd >= 0
-    if process.get("terminal") and not has_socket:
+    if process.terminal and not has_socket:
         raise SpecError("/process/terminal", "a terminal needs somebody to take it", True, "give --console-socket")
-    if has_socket and not process.get("terminal"):
+    if has_socket and not process.terminal:
         raise SpecError("/process/terminal", "--console-socket is given, but no terminal is asked for", False)
 
 
-def check_execute(process: Process, options: ExecOptions) -> None:
+def check_execute(process: ProcessConfig, options: ExecOptions) -> None:
     """The same for ``exec``. Raises SpecError."""
-    if process.get("terminal"):
+    if process.terminal:
         if not options.console_socket and options.console_fd < 0:
             hint = "give --console-socket"
             raise SpecError("/terminal", "a terminal needs somebody to take it", True, hint, options.document)

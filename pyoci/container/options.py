@@ -7,7 +7,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from pyoci.config.documents import Config
+    from pyoci.config.normal import ContainerConfig
 
 
 class LaunchOptions:
@@ -61,11 +61,11 @@ class ExecOptions(LaunchOptions):
 
 
 class Request:
-    """What ``create``, ``run`` or ``plan`` is asked for. bundle: absolute path; config: what load.config returned."""
+    """What ``create``, ``run`` or ``plan`` is asked for. bundle: absolute path."""
 
     __slots__ = ("bundle", "config", "id", "options")
 
-    def __init__(self, container_id: str, bundle: str, options: CreateOptions, config: Config) -> None:
+    def __init__(self, container_id: str, bundle: str, options: CreateOptions, config: ContainerConfig) -> None:
         self.id = container_id
         self.bundle = bundle
         self.options = options

@@ -26,12 +26,11 @@ def run(
 
     Raises PyociError; a container that could not be started is deleted.
     """
-    config = load.config(bundle, options.config)
+    config = load.container(bundle, options.config)
     console = None
     if not detach:
         interrupt_by_signals()
-        process = config.get("process")
-        if process and process.get("terminal") and not options.console_socket:
+        if config.process.terminal and not options.console_socket:
             console = Console()
             options.console_fd = console.remote
 
