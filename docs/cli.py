@@ -22,7 +22,7 @@ and the number of the signal that ended it. With `--log FILE` the line goes to t
 ENDING = """
 ## Verbs that are refused
 
-checkpoint, restore, pause, resume, ps, update, events and mounts are not built yet, and say so.
+checkpoint, restore, pause, resume, ps, update, events and mounts are not supported yet, and say so.
 """
 
 

@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-from pyoci.cli import flags, options
+from pyoci.cli import flags, shared
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyoci.cli.flags import Parsed, Table
     from pyoci.cli.settings import Settings
 
-TABLE: Table = options.CREATE
+TABLE: Table = shared.CREATE
 USAGE = "[flags] ID"
 
 
@@ -19,5 +19,5 @@ def run(settings: Settings, parsed: Parsed) -> int:
     from pyoci.container.create import create
 
     (container_id,) = flags.words(parsed, "create", "ID")
-    create(settings.root(), container_id, options.bundle(parsed), options.create_options(settings, parsed))
+    create(settings.root(), container_id, shared.bundle(parsed), shared.create_options(settings, parsed))
     return 0

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from pyoci import report
-from pyoci.cli import flags, options
+from pyoci.cli import flags, shared
 from pyoci.cli.flags import BOOL
 
 TYPE_CHECKING = False
@@ -31,7 +31,7 @@ def run(settings: Settings, parsed: Parsed) -> int:
             report.warn(warning)
 
     if parsed.flag("regex"):
-        options.each_match(root, container_id, act)
+        shared.each_match(root, container_id, act)
     else:
         act(container_id)
     return 0

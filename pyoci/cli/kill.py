@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from pyoci.cli import flags, options
+from pyoci.cli import flags, shared
 from pyoci.cli.flags import BOOL
 from pyoci.errors import UsageError
 from pyoci.kernel import signals
@@ -28,7 +28,7 @@ def run(settings: Settings, parsed: Parsed) -> int:
     signum = _number(rest[0] if rest else "TERM")
     root = settings.root()
     if parsed.flag("regex"):
-        options.each_match(root, container_id, lambda one: kill(root, one, signum, parsed.flag("all")))
+        shared.each_match(root, container_id, lambda one: kill(root, one, signum, parsed.flag("all")))
     else:
         kill(root, container_id, signum, parsed.flag("all"))
     return 0

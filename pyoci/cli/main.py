@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command ``pyoci``: global flags, then a verb; the one place where errors are caught and told.
 
-A verb ``V`` is the module ``pyoci.cli.V`` (``V_`` where V is also a built-in of Python). It has
+A verb ``V`` is the module ``pyoci.cli.V``. It has
 
     TABLE: flags.Table                                    its flags
     USAGE: str                                            what follows the verb, for --help
@@ -37,9 +37,7 @@ VERBS = (
     ("pod", "run a pod from a manifest, without an engine"),
 )
 # Known by name, so that a caller is told plainly; podman probes the help of the first two.
-UNBUILT = ("checkpoint", "restore", "pause", "resume", "ps", "update", "events", "mounts")
-
-_BUILTINS = ("exec", "list")
+UNSUPPORTED = ("checkpoint", "restore", "pause", "resume", "ps", "update", "events", "mounts")
 
 
 def main(argv: list[str]) -> int:
@@ -92,18 +90,17 @@ def _verb(settings: Settings, words: list[str]) -> int:
         if not rest:
             return _help()
         verb, rest = rest[0], [*rest[1:], "--help"]  # 'help VERB' is 'VERB --help'
-    if verb in UNBUILT:
-        from pyoci.cli import unbuilt
+    if verb in UNSUPPORTED:
+        from pyoci.cli import unsupported
 
-        return unbuilt.run(verb, rest)
+        return unsupported.run(verb, rest)
     if verb not in [name for name, _ in VERBS]:
         from pyoci.cli.help import near
 
         meant = near(verb, [name for name, _ in VERBS])
         suggestion = f" (did you mean {meant}?)" if meant else ""
         raise UsageError(f"unknown verb {verb!r}{suggestion}; try 'pyoci --help'")
-    name = f"pyoci.cli.{verb}_" if verb in _BUILTINS else f"pyoci.cli.{verb}"
-    module = __import__(name, fromlist=["run"])
+    module = __import__(f"pyoci.cli.{verb}", fromlist=["run"])
     parsed = flags.parse(module.TABLE, rest, verb, getattr(module, "STOP_AFTER", -1))
     if parsed.flag("help"):
         from pyoci.cli.help import show_verb

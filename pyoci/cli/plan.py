@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import os
 
-from pyoci.cli import flags, options, output
+from pyoci.cli import flags, output, shared
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyoci.cli.flags import Parsed, Table
     from pyoci.cli.settings import Settings
 
-TABLE: Table = options.CREATE
+TABLE: Table = shared.CREATE
 USAGE = "[flags] [BUNDLE]"
 
 _ID = "CONTAINER"  # stands for the id, which a plan does not have
@@ -26,8 +26,8 @@ def run(settings: Settings, parsed: Parsed) -> int:
     from pyoci.plan.ops import CLONE_NAMES
 
     words = flags.words(parsed, "plan", "BUNDLE", optional=1)
-    bundle = os.path.abspath(words[0]) if words else options.bundle(parsed)
-    given = options.create_options(settings, parsed)
+    bundle = os.path.abspath(words[0]) if words else shared.bundle(parsed)
+    given = shared.create_options(settings, parsed)
     given.keep_filter = False
     plan = Creation(Request(_ID, bundle, given, load.container(bundle, given.config))).intent.launch
     lines = [operation.describe() for operation in plan.operations]

@@ -90,7 +90,7 @@ def _run(settings: Settings, parsed: Parsed) -> int:
         if not up:
             report.warn(f"pod {name}: not all of its containers have started yet; it goes on in the background")
         return 0
-    from pyoci.cli.podview import View
+    from pyoci.cli.pod_output import View
 
     return commands.run(engine, path, name, backoff, View(quiet=parsed.flag("quiet")))
 
@@ -116,7 +116,7 @@ def _inspect(settings: Settings, parsed: Parsed) -> int:
 
 
 def _logs(settings: Settings, parsed: Parsed) -> int:
-    from pyoci.cli.podview import log_lines
+    from pyoci.cli.pod_output import log_lines
     from pyoci.pod import commands
 
     name, *container = flags.words(parsed, "pod logs", "NAME", "CONTAINER", optional=1)

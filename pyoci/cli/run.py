@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from pyoci.cli import flags, options
+from pyoci.cli import flags, shared
 from pyoci.cli.flags import BOOL
 
 TYPE_CHECKING = False
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pyoci.cli.settings import Settings
 
 TABLE: Table = (
-    *options.CREATE,
+    *shared.CREATE,
     ("detach d", BOOL, "", "leave the process in the background"),
     ("keep", BOOL, "", "do not delete the container at its end"),
 )
@@ -24,8 +24,8 @@ def run(settings: Settings, parsed: Parsed) -> int:
     from pyoci.container import run as container
 
     (container_id,) = flags.words(parsed, "run", "ID")
-    given = options.create_options(settings, parsed)
-    bundle = options.bundle(parsed)
+    given = shared.create_options(settings, parsed)
+    bundle = shared.bundle(parsed)
     return container.run(
         settings.root(), container_id, bundle, given, detach=parsed.flag("detach"), keep=parsed.flag("keep")
     )

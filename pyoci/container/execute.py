@@ -44,6 +44,26 @@ def execute(state: State, process: ProcessConfig, options: ExecOptions) -> Child
         os.close(target)
 
 
+def run(state: State, process: ProcessConfig, options: ExecOptions) -> int:
+    """``execute`` for a caller that waits. Returns the exit status of the process, or 128 and its signal; 0 as soon
+    as it runs if it is detached. Raises like ``execute``."""
+    if options.detach:
+        os.close(execute(state, process, options).pidfd)
+        return 0
+    from pyoci.container.terminal import Console, foreground
+
+    console = None
+    if process.terminal and not options.console_socket:
+        console = Console()
+        options.console_fd, options.starting = console.remote, console.receive
+    try:
+        child = execute(state, process, options)
+        return foreground(child.pidfd, child.pid, console)
+    finally:
+        if console is not None:
+            console.close()
+
+
 def _spawn(running: launch.Launch, work: intent.Intent, target: int, group: Cgroup, options: ExecOptions) -> None:
     """Clones init, and lets it go on when what is to be written to its /proc/PID is there."""
     console = options.console_fd

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How the flags of exec and create become a process document and options."""
+"""How the flags of exec and create become a process document and shared."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from pyoci.cli import exec_, options
+from pyoci.cli import exec as verb
+from pyoci.cli import exec_process, shared
 from pyoci.cli.flags import parse
 from pyoci.errors import UsageError
 
@@ -26,7 +27,7 @@ def base() -> dict[str, Any]:
 
 def changed(*args: str, **properties: Any) -> dict[str, Any]:
     process = base() | properties
-    exec_.change(process, parse(exec_.TABLE, [*args, "box"], "exec", exec_.STOP_AFTER))
+    exec_process.change(process, parse(verb.TABLE, [*args, "box"], "exec", verb.STOP_AFTER))
     return process
 
 
@@ -103,33 +104,33 @@ def test_capabilities_become_ambient_only_where_they_are_inheritable() -> None:
 
 
 def test_sub_cgroups() -> None:
-    assert exec_._cgroups([]) == {}
-    assert exec_._cgroups(["a/b"]) == {"": "a/b"}
-    assert exec_._cgroups(["cpu,cpuacct:x", "memory:y"]) == {"cpu": "x", "cpuacct": "x", "memory": "y"}
+    assert verb._cgroups([]) == {}
+    assert verb._cgroups(["a/b"]) == {"": "a/b"}
+    assert verb._cgroups(["cpu,cpuacct:x", "memory:y"]) == {"cpu": "x", "cpuacct": "x", "memory": "y"}
     for wrong in (["a", "b"], ["cpu:x", "b"], [":x"], ["cpu,:x"], ["cpu:x", "cpu:y"]):
         with pytest.raises(UsageError, match="^exec: flag --cgroup: "):
-            exec_._cgroups(wrong)
+            verb._cgroups(wrong)
 
 
 def test_preserved_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(options, "_without_trailing_holes", int)
-    parsed = parse(options.CREATE, ["--preserve-fds", "2", "box"], "create")
-    assert options.preserved(parsed) == (2, [])
+    monkeypatch.setattr(shared, "_without_trailing_holes", int)
+    parsed = parse(shared.CREATE, ["--preserve-fds", "2", "box"], "create")
+    assert shared.preserved(parsed) == (2, [])
     monkeypatch.setenv("LISTEN_FDS", "3")
-    assert options.preserved(parsed) == (2, [])
+    assert shared.preserved(parsed) == (2, [])
     monkeypatch.setenv("LISTEN_PID", "1")
-    assert options.preserved(parsed) == (2, [])
+    assert shared.preserved(parsed) == (2, [])
     monkeypatch.setenv("LISTEN_PID", str(os.getpid()))
-    assert options.preserved(parsed) == (5, ["LISTEN_FDS=3", "LISTEN_PID=1"])
+    assert shared.preserved(parsed) == (5, ["LISTEN_FDS=3", "LISTEN_PID=1"])
     monkeypatch.setenv("LISTEN_FDNAMES", "a:b:c")
-    assert options.preserved(parsed) == (5, ["LISTEN_FDS=3", "LISTEN_PID=1", "LISTEN_FDNAMES=a:b:c"])
+    assert shared.preserved(parsed) == (5, ["LISTEN_FDS=3", "LISTEN_PID=1", "LISTEN_FDNAMES=a:b:c"])
     monkeypatch.setenv("LISTEN_FDS", "-3")
-    assert options.preserved(parsed) == (2, [])
+    assert shared.preserved(parsed) == (2, [])
     monkeypatch.setenv("LISTEN_FDS", "70000")
     with pytest.raises(UsageError, match="--preserve-fds: 70002 descriptors"):
-        options.preserved(parsed)
+        shared.preserved(parsed)
 
 
 def test_descriptors_that_are_there() -> None:
@@ -138,15 +139,15 @@ def test_descriptors_that_are_there() -> None:
         os.dup2(2, number, inheritable=inheritable)
     try:
         for count, expected in ((0, 0), (298, 298), (299, 298), (308, 298), (65536, 298)):
-            assert options._without_trailing_holes(count) == expected
-        assert options._without_trailing_holes(297) < 297
+            assert shared._without_trailing_holes(count) == expected
+        assert shared._without_trailing_holes(297) < 297
     finally:
         os.close(300)
         os.close(310)
 
 
 def test_paths_are_made_absolute_at_once() -> None:
-    assert options.absolute("") == ""
-    assert options.absolute("pid") == f"{os.getcwd()}/pid"
-    assert options.bundle(parse(options.CREATE, ["-b", "b/../c"], "create")) == f"{os.getcwd()}/c"
-    assert options.bundle(parse(options.CREATE, [], "create")) == os.getcwd()
+    assert shared.absolute("") == ""
+    assert shared.absolute("pid") == f"{os.getcwd()}/pid"
+    assert shared.bundle(parse(shared.CREATE, ["-b", "b/../c"], "create")) == f"{os.getcwd()}/c"
+    assert shared.bundle(parse(shared.CREATE, [], "create")) == os.getcwd()

@@ -17,7 +17,7 @@ import pytest
 
 import pyoci
 from pyoci import report
-from pyoci.cli import log, main, output, unbuilt
+from pyoci.cli import log, main, output, unsupported
 from pyoci.cli.flags import parse
 from pyoci.cli.settings import TABLE, Settings
 from pyoci.errors import PyociError, UsageError
@@ -93,7 +93,7 @@ def test_help_with_a_verb_is_the_help_of_that_verb(words: list[str], capfd: pyte
         (["--log-format=nonsense", "list"], "flag --log-format: 'nonsense' is neither text nor json"),
         (["--log", "/nowhere/log", "list"], "/nowhere/log: not found"),
         (["restore", "--lsm-mount-context"], "restore: flag --lsm-mount-context requires an argument"),
-        (["pause", "box"], "pause: not built yet in this version of pyoci"),
+        (["pause", "box"], "pause: not supported yet by this version of pyoci"),
         (["state"], "state: ID is missing; try 'pyoci state --help'"),
         (["state", "a", "b"], "state: unexpected argument 'b'; try 'pyoci state --help'"),
     ],
@@ -105,10 +105,10 @@ def test_errors_are_one_line_on_stderr(args: list[str], message: str, capfd: pyt
     assert seen.err == f"pyoci: {message}\n"
 
 
-@pytest.mark.parametrize("verb", main.UNBUILT)
-def test_unbuilt_verbs_are_refused_by_name(verb: str) -> None:
-    with pytest.raises(UsageError, match=f"^{verb}: not built yet"):
-        unbuilt.run(verb, ["box"])
+@pytest.mark.parametrize("verb", main.UNSUPPORTED)
+def test_unsupported_verbs_are_refused_by_name(verb: str) -> None:
+    with pytest.raises(UsageError, match=f"^{verb}: not supported yet"):
+        unsupported.run(verb, ["box"])
 
 
 def test_podmans_probe_of_checkpoint(capfd: pytest.CaptureFixture[str]) -> None:
@@ -140,7 +140,7 @@ def test_log_is_created_at_once_and_appended_to(tmp_path: Path) -> None:
     first, second = path.read_text().splitlines()
     for line in (first, second):
         assert line.startswith('time="20')
-        assert line.endswith('level=error msg="pause: not built yet in this version of pyoci"')
+        assert line.endswith('level=error msg="pause: not supported yet by this version of pyoci"')
 
 
 def test_a_message_is_one_line_whatever_is_in_it(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -210,7 +210,7 @@ def test_a_bug_is_one_line_and_with_debug_the_trace(
     def broken(*_: object) -> int:
         return int([][0])
 
-    monkeypatch.setattr(unbuilt, "run", broken)
+    monkeypatch.setattr(unsupported, "run", broken)
     assert main.main(["pause"]) == 1
     assert capfd.readouterr().err.startswith("pyoci: internal error: IndexError: list index out of range; ")
     assert main.main(["--debug", "pause"]) == 1
@@ -230,7 +230,7 @@ def test_debug_tells_what_caused_an_error(capfd: pytest.CaptureFixture[str], mon
         except KeyError as error:
             raise PyociError("it broke") from error
 
-    monkeypatch.setattr(unbuilt, "run", broken)
+    monkeypatch.setattr(unsupported, "run", broken)
     assert main.main(["pause"]) == 1
     assert capfd.readouterr().err == "pyoci: it broke\n"
     assert main.main(["--debug", "pause"]) == 1
@@ -253,10 +253,10 @@ def test_debug_goes_to_the_log_in_place_of_stderr(tmp_path: Path, capfd: pytest.
     assert capfd.readouterr().err == ""
     assert re.fullmatch(r'time="20.*" level=debug msg="[0-9.]+ ms: list -q: status 0"\n', path.read_text())
     assert main.main(["--debug", "--log", str(path), "pause"]) == 1
-    assert capfd.readouterr().err == "pyoci: pause: not built yet in this version of pyoci\n"
+    assert capfd.readouterr().err == "pyoci: pause: not supported yet by this version of pyoci\n"
     *debug, error = path.read_text().splitlines()[1:]
     assert len(debug) > 2 and all(" level=debug " in line for line in debug)
-    assert error.endswith('level=error msg="pause: not built yet in this version of pyoci"')
+    assert error.endswith('level=error msg="pause: not supported yet by this version of pyoci"')
 
 
 def warned(monkeypatch: pytest.MonkeyPatch, error: str = "") -> None:
@@ -269,7 +269,7 @@ def warned(monkeypatch: pytest.MonkeyPatch, error: str = "") -> None:
             raise PyociError(error)
         return 0
 
-    monkeypatch.setattr(unbuilt, "run", run)
+    monkeypatch.setattr(unsupported, "run", run)
 
 
 def test_a_warning_goes_to_stderr_or_to_the_log(
@@ -334,7 +334,7 @@ def test_closed_standard_descriptors(tmp_path: Path) -> None:
     path = tmp_path / "log.json"
     done = call("--log", str(path), "--log-format=json", "pause", preexec_fn=lambda: os.close(2))
     assert done.returncode == 1
-    assert json.loads(path.read_text())["msg"].startswith("pause: not built yet")
+    assert json.loads(path.read_text())["msg"].startswith("pause: not supported yet")
     assert call("--help", preexec_fn=lambda: os.closerange(0, 3)).returncode == 0
 
 
@@ -351,6 +351,6 @@ def test_an_error_class_of_ours_is_never_an_internal_error(
     def refused(*_: object) -> int:
         raise PyociError("no")
 
-    monkeypatch.setattr(unbuilt, "run", refused)
+    monkeypatch.setattr(unsupported, "run", refused)
     assert main.main(["pause"]) == 1
     assert capfd.readouterr().err == "pyoci: no\n"

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pyoci.cli import list_, main, options
+from pyoci.cli import list as list_verb
+from pyoci.cli import main, shared
 from pyoci.container.paths import Root
 from pyoci.errors import PyociError, UsageError
 
@@ -78,7 +79,7 @@ def test_list_warns_of_a_damaged_state(content: str, root: Path, capfd: pytest.C
 
 
 def test_table_has_wide_columns_for_wide_cells() -> None:
-    assert list_._table([["ID", "PID", "X"], ["a" * 12, "7", "owner"]]) == (
+    assert list_verb._table([["ID", "PID", "X"], ["a" * 12, "7", "owner"]]) == (
         "ID             PID         X\naaaaaaaaaaaa   7           owner\n"
     )
 
@@ -129,7 +130,7 @@ def test_each_match(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
     root = Root(str(tmp_path))
     seen: list[str] = []
-    options.each_match(root, "^web", seen.append)
+    shared.each_match(root, "^web", seen.append)
     assert seen == ["web-1", "web-2"]
 
     def fail_first(name: str) -> None:
@@ -139,8 +140,8 @@ def test_each_match(tmp_path: Path) -> None:
 
     seen.clear()
     with pytest.raises(PyociError, match=r"^no db-1; no web-2$"):
-        options.each_match(root, "", fail_first)
+        shared.each_match(root, "", fail_first)
     assert seen == ["db-1", "web-1", "web-2"]
-    options.each_match(root, "nothing", fail_first)
+    shared.each_match(root, "nothing", fail_first)
     with pytest.raises(UsageError, match=r"^'\(' is no regular expression: "):
-        options.each_match(root, "(", seen.append)
+        shared.each_match(root, "(", seen.append)

@@ -53,5 +53,5 @@ def run(verb: str, args: list[str]) -> int:
     if table is not None and flags.parse(table, args, verb).flag("help"):
         from pyoci.cli.help import show_verb
 
-        return show_verb(verb, "[flags] ID", "not built yet", table)
-    raise UsageError(f"{verb}: not built yet in this version of pyoci")
+        return show_verb(verb, "[flags] ID", "not supported yet", table)
+    raise UsageError(f"{verb}: not supported yet by this version of pyoci")
