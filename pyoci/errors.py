@@ -153,6 +153,18 @@ class LaunchError(PyociError):
         super().__init__(message)
 
 
+def token(name: str) -> str:
+    """A reference token of a JSON pointer (RFC 6901), in one line: control characters are escaped, a long name cut."""
+    if not name.isprintable():
+        name = name.encode("unicode_escape").decode("ascii")
+    if len(name) > _LONGEST_TOKEN:
+        name = name[: _LONGEST_TOKEN - 3] + "..."
+    return name.replace("~", "~0").replace("/", "~1")
+
+
+_LONGEST_TOKEN = 80  # characters
+
+
 def _shortened(value: Any) -> str:
     """One line of at most 80 characters that shows a JSON value."""
     text = repr(value)

@@ -126,9 +126,9 @@ def practise() -> None:
     mounts = ["33 24 0:29 / /sys/fs/cgroup/cpuset rw,relatime shared:9 - cgroup cgroup rw,cpuset"] * 8
     for _ in range(PRACTICE):
         document = jsontext.loads(jsontext.dumps(default.config()).encode())
-        check.config(document)
         document["process"]["terminal"] = False
-        for plan in (plans.create_plan(document, host), plans.exec_plan(document["process"], ["mount"], host)):
+        config, process = check.config(document), check.process(document["process"])
+        for plan in (plans.create_plan(config, host), plans.exec_plan(process, ["mount"], host)):
             encode.encode(plan.operations, sync=4, start=5, preserve=0)
         rules = devices.rules(document["linux"]["resources"]["devices"])
         devices.transition(devices.Exceptions(True), devices.exceptions(rules))

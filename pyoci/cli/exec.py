@@ -87,7 +87,6 @@ def _options(parsed: Parsed) -> ExecOptions:
     given = ExecOptions()
     shared.take_launch(given, parsed)
     given.detach = parsed.flag("detach")
-    given.document = parsed.text("process", "process")
     given.cgroups = _cgroups(parsed.all("cgroup"))
     given.ignore_paused = parsed.flag("ignore-paused")
     return given

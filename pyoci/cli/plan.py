@@ -31,8 +31,7 @@ def run(settings: Settings, parsed: Parsed) -> int:
     given.keep_filter = False
     plan = Creation(Request(_ID, bundle, given, load.container(bundle, given.config))).intent.launch
     lines = [operation.describe() for operation in plan.operations]
-    if plan.namespaces is not None:
-        names = [name for flag, name in CLONE_NAMES if plan.namespaces.clone_flags & flag]
-        lines.insert(0, f"clone3 {' '.join(names)}  # /linux/namespaces")
+    names = [name for flag, name in CLONE_NAMES if plan.clone_flags & flag]
+    lines.insert(0, f"clone3 {' '.join(names)}  # /linux/namespaces")
     output.write("".join(f"{output.one_line(line)}\n" for line in lines))
     return 0

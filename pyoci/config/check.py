@@ -11,7 +11,7 @@ from pyoci import report
 from pyoci.config import rules, supported
 from pyoci.config.normal import ContainerConfig
 from pyoci.config.process import ProcessConfig
-from pyoci.errors import PyociError, SpecError, UnsupportedError
+from pyoci.errors import PyociError, SpecError, UnsupportedError, token
 
 try:
     from pyoci.config import checks
@@ -64,7 +64,7 @@ def state(document: Any, name: str = "state") -> None:
 
 def pointer(path: Path) -> str:
     """The JSON pointer (RFC 6901) of a path, in one line: control characters are escaped, long names cut."""
-    return "".join("/" + rules.token(str(part)) for part in path)
+    return "".join("/" + token(str(part)) for part in path)
 
 
 def faults(kind: str, document: Any) -> list[Path]:

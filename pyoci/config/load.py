@@ -22,7 +22,7 @@ PIPE_TIME = 4.0  # seconds for a document to come through a pipe
 S_IFIFO, S_IFREG = 0o010000, 0o100000
 
 
-def container(bundle: str, file: str = "config.json") -> ContainerConfig:
+def config(bundle: str, file: str = "config.json") -> ContainerConfig:
     """The configuration in a bundle, checked and normalised.
 
     file: absolute, or relative to the bundle. Raises SpecError that names the file, the property, its value and
@@ -32,11 +32,6 @@ def container(bundle: str, file: str = "config.json") -> ContainerConfig:
     found = check.config(document, file)
     _complete(document["process"])
     return found
-
-
-def config(bundle: str, file: str = "config.json") -> Config:
-    """The document alone of ``container``."""
-    return container(bundle, file).document
 
 
 def process(path: str) -> Process:

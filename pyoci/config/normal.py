@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pyoci.config.mounts import BIND, REMOUNT, MountConfig, clean
 from pyoci.config.process import ProcessConfig
-from pyoci.errors import SpecError
+from pyoci.errors import SpecError, token
 from pyoci.kernel import devices, parameters
 from pyoci.kernel.mounts import PROPAGATION
 from pyoci.kernel.namespaces import TYPES
@@ -160,10 +160,10 @@ class DeviceNode:
 class Parameter:
     """A kernel parameter to set. path: below /proc/sys; "" if the name leads elsewhere."""
 
-    __slots__ = ("name", "path", "value")
+    __slots__ = ("path", "value", "where")
 
     def __init__(self, name: str, value: str) -> None:
-        self.name = name
+        self.where = f"/linux/sysctl/{token(name)}"
         self.path = parameters.path(name)
         self.value = value
 

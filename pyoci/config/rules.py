@@ -62,18 +62,6 @@ def warnings(process: ProcessConfig) -> Iterator[tuple[str, str]]:
         yield f"{at}/ambient", f"left out, for they are not both permitted and inheritable: {names}"
 
 
-def token(name: str) -> str:
-    """A reference token of a JSON pointer (RFC 6901), in one line: control characters are escaped, a long name cut."""
-    if not name.isprintable():
-        name = name.encode("unicode_escape").decode("ascii")
-    if len(name) > _LONGEST_TOKEN:
-        name = name[: _LONGEST_TOKEN - 3] + "..."
-    return name.replace("~", "~0").replace("/", "~1")
-
-
-_LONGEST_TOKEN = 80  # characters
-
-
 def _namespace_types(config: ContainerConfig) -> Fault | None:
     types = config.namespaces.types
     for index, kind in enumerate(types):
@@ -140,7 +128,7 @@ def _time_offsets(config: ContainerConfig) -> Fault | None:
 
 def _sysctl(config: ContainerConfig) -> Fault | None:
     for parameter in config.sysctl:
-        at, value = f"/linux/sysctl/{token(parameter.name)}", parameter.value
+        at, value = parameter.where, parameter.value
         needed = parameters.namespace(parameter.path)
         if not needed:
             return at, "not a parameter of a namespace", value, "allowed are net, fs.mqueue, user and some of kernel"

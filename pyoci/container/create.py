@@ -49,7 +49,7 @@ class Creation:
 
     def __init__(self, request: Request) -> None:
         check_id(request.id)
-        intent.check_create(request.config, request.options)
+        intent.check_terminal(request.config.process, request.options)
         host = cgroup.host()
         path = cgroup.resolve(request.config.cgroups_path, request.id)
         self.request = request
@@ -127,8 +127,7 @@ class Creation:
         Its first step has to wait where maps are to be written, or where init goes on in a child, which has to inherit
         all that is set from outside; its way into the new root, where hooks come before.
         """
-        namespaces = self.intent.launch.namespaces
-        if self.intent.maps or (namespaces and namespaces.become_member()):
+        if self.intent.maps or self.intent.launch.in_child:
             return []
         if self.intent.has_hooks(*intent.EARLY_HOOKS):
             return [protocol.SYNC_GO]

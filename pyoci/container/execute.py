@@ -29,9 +29,9 @@ def execute(state: State, process: ProcessConfig, options: ExecOptions) -> Child
         hold_signals()
     target = _open_running(state, options)
     try:
-        intent.check_execute(process, options)
+        intent.check_terminal(process, options)
         work = intent.to_execute(process, state.namespaces, gather.for_exec(state, options))
-        with launch.Launch(f"exec {state.id}", work.launch, options.document) as running:
+        with launch.Launch(f"exec {state.id}", work.launch, process.name) as running:
             _spawn(running, work, target, _group(state, options), options)
             running.expect(protocol.SYNC_STARTING)
             if options.starting is not None:

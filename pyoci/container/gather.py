@@ -6,12 +6,12 @@ from __future__ import annotations
 import os
 
 from pyoci.errors import SpecError
-from pyoci.kernel.namespaces import NEWCGROUP
 from pyoci.plan.facts import Facts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyoci.cgroup import Cgroup, Host
+    from pyoci.config.normal import ContainerConfig
     from pyoci.container.options import ExecOptions, Request
     from pyoci.container.state import State
 
@@ -20,21 +20,20 @@ FILTER_MAX = 1 << 20  # bytes of seccomp.bpf
 
 def for_create(request: Request, host: Host, group: Cgroup) -> Facts:
     """The facts for ``create``. Raises SpecError, SeccompError."""
-    options, config = request.options, request.config
-    facts = Facts(request.bundle, _rootfs(request.bundle, config.root))
+    options = request.options
+    facts = Facts(request.bundle, _rootfs(request.config, request.bundle))
     facts.preserve_fds = options.preserve_fds
     facts.extra_env = options.extra_env
     facts.no_pivot = options.no_pivot
     facts.keyring = "" if options.no_new_keyring else f"_ses.{request.id}"
     facts.cgroup_unified = host.unified
-    facts.cgroup_namespace = config.namespaces.private(NEWCGROUP)
     facts.cgroup_directories = [
         (mount.names, mount.mountpoint + group.path) for mount in host.mounts if mount.unified == host.unified
     ]
-    if config.seccomp:
+    if request.config.seccomp:
         from pyoci import seccomp
 
-        program = seccomp.compile(config.seccomp, seccomp.CACHE, options.keep_filter)
+        program = seccomp.compile(request.config.seccomp, seccomp.CACHE, options.keep_filter)
         facts.seccomp = (program.bpf, program.flags) if program.bpf else None
     return facts
 
@@ -54,9 +53,9 @@ def for_exec(state: State, options: ExecOptions) -> Facts:
     return facts
 
 
-def _rootfs(bundle: str, root: str) -> str:
+def _rootfs(config: ContainerConfig, bundle: str) -> str:
     """The root file system's absolute path, without symlinks. Raises SpecError."""
-    rootfs = os.path.realpath(os.path.join(bundle, root))
+    rootfs = os.path.realpath(os.path.join(bundle, config.root))
     if not os.path.isdir(rootfs):
         raise SpecError("/root/path", "there is no such directory", rootfs)
     return rootfs

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pyoci.config.documents import Hook, IdMapping, Resources
     from pyoci.config.normal import ContainerConfig
     from pyoci.config.process import ProcessConfig
-    from pyoci.container.options import CreateOptions, ExecOptions
+    from pyoci.container.options import LaunchOptions
     from pyoci.plan.facts import Facts
     from pyoci.plan.order import LaunchPlan
 
@@ -52,7 +52,7 @@ class Intent:
 
 def to_create(config: ContainerConfig, facts: Facts, group: Cgroup) -> Intent:
     """What ``create`` will do. Raises SpecError."""
-    intent = Intent(create_plan(config.document, facts), config.process)
+    intent = Intent(create_plan(config, facts), config.process)
     intent.hooks = config.hooks
     intent.resources = config.resources
     if config.namespaces.new & NEWUSER:
@@ -73,29 +73,20 @@ def to_create(config: ContainerConfig, facts: Facts, group: Cgroup) -> Intent:
 
 
 def to_execute(process: ProcessConfig, namespaces: list[str], facts: Facts) -> Intent:
-    """What ``exec`` will do with a process document, in a container that has these namespaces of its own."""
-    return Intent(exec_plan(process.document, namespaces, facts), process)
+    """What ``exec`` will do with a process, in a container that has these namespaces of its own."""
+    return Intent(exec_plan(process, namespaces, facts), process)
 
 
-def check_create(config: ContainerConfig, options: CreateOptions) -> None:
+def check_terminal(process: ProcessConfig, options: LaunchOptions) -> None:
     """What a document and flags that are right by themselves may get wrong together. Raises SpecError."""
-    process = config.process
     has_socket = bool(options.console_socket) or options.console_fd >= 0
+    at = f"{process.at}/terminal"
     if process.terminal and not has_socket:
-        raise SpecError("/process/terminal", "a terminal needs somebody to take it", True, "give --console-socket")
+        hint = "give --console-socket"
+        raise SpecError(at, "a terminal needs somebody to take it", True, hint, process.name)
     if has_socket and not process.terminal:
-        raise SpecError("/process/terminal", "--console-socket is given, but no terminal is asked for", False)
-
-
-def check_execute(process: ProcessConfig, options: ExecOptions) -> None:
-    """The same for ``exec``. Raises SpecError."""
-    if process.terminal:
-        if not options.console_socket and options.console_fd < 0:
-            hint = "give --console-socket"
-            raise SpecError("/terminal", "a terminal needs somebody to take it", True, hint, options.document)
-    elif options.console_socket:
         words = "--console-socket is given, but no terminal is asked for"
-        raise SpecError("/terminal", words, False, document=options.document)
+        raise SpecError(at, words, False, document=process.name)
 
 
 def _map(entries: Sequence[IdMapping]) -> str:

@@ -106,7 +106,7 @@ class Launch:
             native.send(self._sync, message)
         preserved = [_inherited(number) for number in range(3, 3 + layout.preserve)]
         fds = [*stdio, *preserved, plan, remote, listener, console, *joined]
-        flags = self._plan.namespaces.clone_flags if self._plan.namespaces else 0
+        flags = self._plan.clone_flags
         into = group.descriptor() if group else -1
         tasks = group.entries() if group else []
         try:
@@ -228,7 +228,8 @@ def open_namespaces(plan: LaunchPlan) -> list[int]:
     """
     opened: list[int] = []
     try:
-        for kind, flag, path, where in plan.namespaces.join if plan.namespaces else ():
+        for entry in plan.joined:
+            kind, path, where = entry.type, entry.path, entry.where
             try:
                 descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
             except OSError as error:
@@ -241,7 +242,7 @@ def open_namespaces(plan: LaunchPlan) -> list[int]:
                 found = native.ns_type(descriptor)
             except native.NativeError:
                 found = 0
-            if found != flag:
+            if found != entry.flag:
                 raise SpecError(
                     f"{where}/path", f"this is not a {kind} namespace", path, "give a file like /proc/PID/ns/net"
                 )

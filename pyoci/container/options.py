@@ -46,15 +46,14 @@ class CreateOptions(LaunchOptions):
 
 
 class ExecOptions(LaunchOptions):
-    """cgroups: controller → path below the container's cgroup, "" for all controllers; document: what messages
-    call the process document; starting: called when the program is about to run."""
+    """cgroups: controller → path below the container's cgroup, "" for all controllers; starting: called when the
+    program is about to run."""
 
-    __slots__ = ("cgroups", "detach", "document", "ignore_paused", "starting")
+    __slots__ = ("cgroups", "detach", "ignore_paused", "starting")
 
     def __init__(self) -> None:
         super().__init__()
         self.detach = False
-        self.document = "process"
         self.cgroups: dict[str, str] = {}
         self.ignore_paused = False
         self.starting: Callable[[], None] | None = None

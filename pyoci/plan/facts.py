@@ -9,16 +9,15 @@ import os
 class Facts:
     """The host's side of a plan.
 
-    bundle, rootfs: absolute paths; cgroup_unified: the host has cgroup v2 only; cgroup_namespace: the container
-    has one of its own; cgroup_directories: (names of a hierarchy, directory of the container in it) for each;
-    seccomp: the compiled filter and its flags, or None; keyring: the name of the session keyring, "" for none;
-    no_pivot: the caller's flag; extra_env: LISTEN_FDS and the like.
+    bundle, rootfs: absolute paths; cgroup_unified: the host has cgroup v2 only; cgroup_directories: (names of a
+    hierarchy, directory of the container in it) for each; seccomp: the compiled filter and its flags, or None;
+    keyring: the name of the session keyring, "" for none; no_pivot: the caller's flag; extra_env: LISTEN_FDS and the
+    like.
     """
 
     __slots__ = (
         "bundle",
         "cgroup_directories",
-        "cgroup_namespace",
         "cgroup_unified",
         "extra_env",
         "keyring",
@@ -33,7 +32,6 @@ class Facts:
         self.rootfs = rootfs
         self.preserve_fds = 0
         self.cgroup_unified = False
-        self.cgroup_namespace = False
         self.cgroup_directories: list[tuple[tuple[str, ...], str]] = []
         self.seccomp: tuple[bytes, int] | None = None
         self.keyring = ""

@@ -208,7 +208,7 @@ def test_not_an_object(tmp_path: Path, text: bytes) -> None:
 def test_a_whole_surrogate_pair_is_a_character(tmp_path: Path) -> None:
     text = json.dumps(with_value("/process/args/0", "\U0001f600"))
     assert "\\ud83d" in text
-    assert load.config(bundle(tmp_path, text.encode()))["process"]["args"] == ["\U0001f600"]
+    assert load.config(bundle(tmp_path, text.encode())).process.args == ["\U0001f600"]
 
 
 @pytest.mark.parametrize("depth", [100, 300, 450, 600, 800, 950])
@@ -244,7 +244,7 @@ def test_names_of_properties_cannot_break_the_line(tmp_path: Path) -> None:
 def test_nulls_are_absent(tmp_path: Path) -> None:
     document = json.loads((CORPUS / "docker.json").read_text(encoding="utf-8"))
     assert document["process"]["rlimits"] is None
-    found = load.config(bundle(tmp_path, document))
+    found: Any = load.config(bundle(tmp_path, document)).document
     assert "rlimits" not in found["process"]
     assert "hugepageLimits" not in found["linux"]["resources"]
     document["root"] = None
@@ -255,23 +255,23 @@ def test_nulls_are_absent(tmp_path: Path) -> None:
 def test_absent_ids_are_zero(tmp_path: Path) -> None:
     document = with_value("/process/user", {"uid": 5})
     document["process"]["ioPriority"] = {"class": "IOPRIO_CLASS_IDLE"}
-    found = load.container(bundle(tmp_path, document)).process
+    found = load.config(bundle(tmp_path, document)).process
     assert (found.uid, found.gid, found.umask) == (5, 0, 0o022)
     assert found.io_priority == 3 << 13
     del document["process"]["user"]
-    found = load.container(bundle(tmp_path, document)).process
+    found = load.config(bundle(tmp_path, document)).process
     assert (found.uid, found.gid) == (0, 0)
 
 
 @pytest.mark.parametrize("name", ["podman", "docker", "containerd"])
 def test_what_engines_write_is_accepted(name: str) -> None:
     found = load.config(str(CORPUS), f"{name}.json")
-    assert found["process"]["args"]
+    assert found.process.args
 
 
 def test_other_platforms_are_ignored(tmp_path: Path) -> None:
     document = {**default.config(), "windows": {"layerFolders": 7}, "vm": [], "solaris": "x", "x-own": {"a": [1]}}
-    assert load.config(bundle(tmp_path, document))["windows"] == {"layerFolders": 7}
+    assert load.config(bundle(tmp_path, document)).document["windows"] == {"layerFolders": 7}
 
 
 def test_another_name_for_the_file(tmp_path: Path) -> None:
@@ -294,7 +294,7 @@ def test_only_regular_files_are_read(tmp_path: Path) -> None:
     begin = time.monotonic()
     for path in (str(fifo), "/dev/zero", "/dev/tty", str(tmp_path)):
         with pytest.raises(PyociError) as caught:
-            load.container("/", path)
+            load.config("/", path)
         assert path in str(caught.value)
         assert "\n" not in str(caught.value)
     assert time.monotonic() - begin < 1
@@ -372,7 +372,7 @@ def test_a_huge_file_is_refused(tmp_path: Path) -> None:
         load.config(str(tmp_path))
     with path.open("wb") as stream:
         stream.write(json.dumps(default.config()).encode().ljust(load.LONGEST))
-    assert load.config(str(tmp_path))["hostname"] == "runc"
+    assert load.config(str(tmp_path)).hostname == "runc"
 
 
 def test_a_process_alone(tmp_path: Path) -> None:
@@ -398,7 +398,7 @@ def test_state() -> None:
 
 def test_time_of_the_check() -> None:
     """A bound that only another order of magnitude breaks: a check of a large document stays far below 0.1 s."""
-    document = load.config(str(CORPUS), "podman.json")
+    document = load.config(str(CORPUS), "podman.json").document
     begin = time.perf_counter()
     for _ in range(100):
         check.config(document)
