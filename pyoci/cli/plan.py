@@ -29,7 +29,7 @@ def run(settings: Settings, parsed: Parsed) -> int:
     bundle = os.path.abspath(words[0]) if words else shared.bundle(parsed)
     given = shared.create_options(settings, parsed)
     given.keep_filter = False
-    plan = Creation(Request(_ID, bundle, given, load.container(bundle, given.config))).intent.launch
+    plan = Creation(Request(_ID, bundle, given, load.config(bundle, given.config))).intent.launch
     lines = [operation.describe() for operation in plan.operations]
     names = [name for flag, name in CLONE_NAMES if plan.clone_flags & flag]
     lines.insert(0, f"clone3 {' '.join(names)}  # /linux/namespaces")

@@ -26,7 +26,7 @@ def create(root: Root, container_id: str, bundle: str, options: CreateOptions) -
 
     bundle: absolute path. Returns the saved state. Raises PyociError; then nothing is left behind.
     """
-    config = load.container(bundle, options.config)
+    config = load.config(bundle, options.config)
     state, pidfd = Creation(Request(container_id, bundle, options, config)).carry_out(root)
     os.close(pidfd)
     return state

@@ -26,7 +26,7 @@ def run(
 
     Raises PyociError; a container that could not be started is deleted.
     """
-    config = load.container(bundle, options.config)
+    config = load.config(bundle, options.config)
     console = None
     if not detach:
         interrupt_by_signals()
