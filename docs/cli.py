@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes docs/cli.md, from what the command says of itself: build/venv/bin/python docs/cli.py > docs/cli.md."""
+"""Writes docs/cli.md from the help of the command: build/venv/bin/python docs/cli.py > docs/cli.md."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ BEGIN = """# The command line
 
 <!-- made by docs/cli.py; a test compares -->
 
-The flags that engines give to runc and crun for these verbs are taken, with one dash or two in front of a long name,
-and with a space or `=` before a value. Flags that have no effect here say "accepted".
+pyoci accepts the flags that engines pass to runc and crun for these verbs. A long name may begin with one dash or two,
+and its value follows after a space or `=`. The help says "accepted" of a flag that has no effect.
 
-The exit status is 0, or 1 after one line on stderr. `run` and `exec` in the foreground give the process's own, or 128
-and the number of the signal that ended it. With `--log FILE` the line goes to that file too. Warnings, and the lines of
-`--debug`, go to stderr, or to the log in its place.
+The exit status is 0 on success, and 1 after an error, which is one line on stderr. `run` and `exec` in the foreground
+return the status of the process, or 128 plus the number of the signal that ended it. With `--log FILE` the error goes
+to that file too. Warnings and the lines of `--debug` go to stderr, or to the log if there is one.
 """
 ENDING = """
 ## Verbs that are refused
@@ -27,17 +27,17 @@ checkpoint, restore, pause, resume, ps, update, events and mounts are not suppor
 
 
 def help_of(*words: str) -> str:
-    """What ``pyoci WORDS --help`` prints."""
+    """Returns what ``pyoci WORDS --help`` prints."""
     return subprocess.run([COMMAND, *words, "--help"], capture_output=True, text=True, check=True, timeout=30).stdout
 
 
 def names(text: str) -> list[str]:
-    """The words that begin the indented lines of a help text, before the first flag."""
+    """Returns the words that begin the indented lines of a help text, before the first flag."""
     return [found[1] for line in text.splitlines() if (found := re.match(r"  ([a-z]+) +\S", line))]
 
 
 def page() -> str:
-    """The whole document."""
+    """Returns the whole document."""
     whole = help_of()
     parts = [BEGIN, section("pyoci", whole)]
     for verb in names(whole):
@@ -49,7 +49,7 @@ def page() -> str:
 
 
 def section(title: str, text: str) -> str:
-    """A heading, and a help text as it is printed."""
+    """Returns a heading, and a help text as it is printed."""
     return f"\n## {title}\n\n```text\n{text.rstrip()}\n```\n"
 
 

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from pyoci.cli.settings import Settings
 
 TABLE: Table = (
-    ("force f", BOOL, "", "kill the container first if it lives; no error if there is none"),
-    ("regex r", BOOL, "", "ID is a regular expression: every container whose id it matches"),
+    ("force f", BOOL, "", "kill a running container first; succeed if there is none"),
+    ("regex r", BOOL, "", "take ID as a regular expression: act on every container that it matches"),
 )
 USAGE = "[flags] ID"
 

@@ -14,23 +14,23 @@ if TYPE_CHECKING:
     from pyoci.container.options import ExecOptions
 
 TABLE: Table = (
-    ("process p", TEXT, "FILE", "the process as a JSON document; the flags below change it"),
-    ("cwd", TEXT, "DIR", "the working directory in the container"),
-    ("env e", REPEAT, "NAME=VALUE", "add to the environment"),
-    ("tty t", BOOL, "", "give it a terminal"),
-    ("user u", TEXT, "UID[:GID]", "run as this user, and group; numbers only"),
-    ("additional-gids g", REPEAT, "GID", "add a group; a number"),
+    ("process p", TEXT, "FILE", "the process as a JSON document; the other flags change it"),
+    ("cwd", TEXT, "DIR", "working directory in the container"),
+    ("env e", REPEAT, "NAME=VALUE", "set a variable"),
+    ("tty t", BOOL, "", "allocate a terminal"),
+    ("user u", TEXT, "UID[:GID]", "user, and group, as numbers"),
+    ("additional-gids g", REPEAT, "GID", "additional group, as a number"),
     ("cap c", REPEAT, "CAP", "add a capability to the bounding, effective and permitted sets"),
     ("no-new-privs", BOOL, "", "set no_new_privs"),
-    ("process-label", TEXT, "LABEL", "the SELinux label of the process"),
-    ("apparmor", TEXT, "PROFILE", "the AppArmor profile of the process"),
-    ("detach d", BOOL, "", "leave the process in the background"),
-    ("console-socket", TEXT, "PATH", "an AF_UNIX socket that gets the master of the terminal"),
-    ("pid-file", TEXT, "FILE", "where to write the process id"),
-    ("pidfd-socket", TEXT, "PATH", "an AF_UNIX socket that gets a pidfd of the process"),
-    ("preserve-fds", INT, "N", "hand descriptors 3 to 3+N-1 to the process"),
-    ("cgroup", REPEAT, "[CONTROLLER:]PATH", "run it in this sub-cgroup, which exists, of the container's"),
-    ("ignore-paused", BOOL, "", "even if the container is paused"),
+    ("process-label", TEXT, "LABEL", "SELinux label of the process"),
+    ("apparmor", TEXT, "PROFILE", "AppArmor profile of the process"),
+    ("detach d", BOOL, "", "return as soon as the program runs"),
+    ("console-socket", TEXT, "PATH", "AF_UNIX socket that receives the master of the terminal"),
+    ("pid-file", TEXT, "FILE", "file to write the process ID to"),
+    ("pidfd-socket", TEXT, "PATH", "AF_UNIX socket that receives a pidfd of the process"),
+    ("preserve-fds", INT, "N", "pass descriptors 3 to 3+N-1 to the process"),
+    ("cgroup", REPEAT, "[CONTROLLER:]PATH", "run in this existing cgroup below the container's"),
+    ("ignore-paused", BOOL, "", "run also in a paused container"),
 )
 USAGE = "[flags] ID COMMAND [ARGUMENT...]   or   exec [flags] --process FILE ID"
 STOP_AFTER = 1

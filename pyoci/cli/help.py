@@ -29,14 +29,14 @@ def show_all(verbs: Iterable[tuple[str, str]], table: Table) -> int:
     """Prints the global help to stdout; 0. verbs: name and one line each."""
     lines = ["usage: pyoci [global flags] VERB [flags] [arguments]", "", "An OCI container runtime.", "", "verbs:"]
     lines += [f"  {name:<12}{summary}" for name, summary in verbs]
-    lines += ["", "global flags:", *_rows(table), "", "'pyoci VERB --help' tells the flags of a verb."]
+    lines += ["", "global flags:", *_rows(table), "", "'pyoci VERB --help' shows the flags of a verb."]
     write("\n".join(lines) + "\n")
     return 0
 
 
 def _rows(table: Table) -> list[str]:
     """One line a flag: its names, what it takes, and what it does."""
-    rows = [*table, ("help h", "bool", "", "print this text")]
+    rows = [*table, ("help h", "bool", "", "print this help")]
     shown = []
     for names, _kind, value, text in rows:
         dashed = ", ".join(("--" if len(name) > 1 else "-") + name for name in reversed(names.split()))

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from pyoci.cli.settings import Settings
 
 TABLE: Table = (
-    ("all a", BOOL, "", "send it to every process of the container's cgroup"),
-    ("regex r", BOOL, "", "ID is a regular expression: every container whose id it matches"),
+    ("all a", BOOL, "", "signal every process in the container's cgroup"),
+    ("regex r", BOOL, "", "take ID as a regular expression: act on every container that it matches"),
 )
 USAGE = "[flags] ID [SIGNAL]"
 

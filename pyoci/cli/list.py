@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 TABLE: Table = (
     ("format f", TEXT, "FORMAT", "table (default) or json"),
-    ("quiet q", BOOL, "", "only the ids"),
+    ("quiet q", BOOL, "", "print only the IDs"),
 )
 USAGE = "[flags]"
 

@@ -23,17 +23,17 @@ if TYPE_CHECKING:
     from pyoci.cli.log import Log
 
 VERBS = (
-    ("create", "make a container from a bundle, up to but not including its program"),
+    ("create", "create a container from a bundle; its program does not run yet"),
     ("start", "run the program of a created container"),
     ("state", "print the state of a container as JSON"),
     ("kill", "send a signal to a container"),
-    ("delete", "remove what is left of a container"),
-    ("run", "create, start, wait, delete"),
-    ("exec", "run one more program in a container"),
-    ("list", "list the containers"),
+    ("delete", "delete a container"),
+    ("run", "create a container, start it, wait for its end, and delete it"),
+    ("exec", "run another program in a container"),
+    ("list", "list containers"),
     ("spec", "write a config.json to start from"),
-    ("features", "print what this runtime can do, as JSON"),
-    ("plan", "print what create would do, one line an operation"),
+    ("features", "print what this runtime supports, as JSON"),
+    ("plan", "print what create would do, one operation per line"),
     ("pod", "run a pod from a manifest, without an engine"),
 )
 # Known by name, so that a caller is told plainly; podman probes the help of the first two.

@@ -21,47 +21,47 @@ TABLE: Table = ()
 STOP_AFTER = 1
 
 _FORMAT = ("format f", TEXT, "FORMAT", "table (default) or json")
-_FORCE = ("force f", BOOL, "", "also a pod that runs, or whose supervisor died")
+_FORCE = ("force f", BOOL, "", "remove a pod that runs, or whose supervisor died, too")
 
 COMMANDS: dict[str, tuple[str, str, Table]] = {
     "run": (
         "[flags] MANIFEST",
-        "run the pod of a v1 Pod manifest to its end; with -d in the background",
+        "run the pod of a v1 Pod manifest until it ends, or in the background with -d",
         (
-            ("detach d", BOOL, "", "leave the pod in the background, once its containers have started"),
-            ("name", TEXT, "NAME", "the pod's name, in place of the manifest's"),
-            ("wait", INT, "SECONDS", "with -d, how long to wait for the start (default: 60)"),
-            ("quiet q", BOOL, "", "in the foreground, show what the containers print but not what happens to them"),
+            ("detach d", BOOL, "", "return as soon as its containers have started"),
+            ("name", TEXT, "NAME", "name of the pod (default: from the manifest)"),
+            ("wait", INT, "SECONDS", "with -d: how long to wait for the start (default: 60)"),
+            ("quiet q", BOOL, "", "in the foreground: show the output of the containers, but no events"),
             (
                 "restart-backoff",
                 TEXT,
                 "SECONDS",
-                "the first delay of a restart, then doubled (default: 10)",
+                "delay before the second restart, doubled each time (default: 10)",
             ),
         ),
     ),
-    "ps": ("[flags]", "list the pods", (_FORMAT,)),
-    "inspect": ("[flags] NAME", "show a pod: its namespaces, its network, its containers, what happened", (_FORMAT,)),
+    "ps": ("[flags]", "list pods", (_FORMAT,)),
+    "inspect": ("[flags] NAME", "show namespaces, network, containers and events of a pod", (_FORMAT,)),
     "logs": (
         "[flags] NAME [CONTAINER]",
-        "print what the containers of a pod printed",
+        "print the output of the containers of a pod",
         (
-            ("follow f", BOOL, "", "go on until the pod's end"),
-            ("timestamps t", BOOL, "", "with the time of each line"),
+            ("follow f", BOOL, "", "continue until the pod ends"),
+            ("timestamps t", BOOL, "", "print the time of each line"),
         ),
     ),
     "stop": (
         "[flags] NAME",
-        "end a pod: TERM in reverse order, KILL after the grace period, the sandbox last",
-        (("time t", INT, "SECONDS", "the grace period, in place of the manifest's"),),
+        "stop a pod: TERM in reverse order, KILL after the grace period, the sandbox last",
+        (("time t", INT, "SECONDS", "grace period (default: from the manifest)"),),
     ),
-    "rm": ("[flags] NAME", "remove what is left of a pod: volumes, logs, state", (_FORCE,)),
+    "rm": ("[flags] NAME", "remove a pod that has ended, with its volumes, logs and state", (_FORCE,)),
 }
 
 
 _LINES = [f"  {name:<9}{summary}" for name, (_, summary, _) in COMMANDS.items()]
 USAGE = "\n".join(
-    ["COMMAND [flags] [arguments]", "", *_LINES, "", "'pyoci pod COMMAND --help' tells the flags of a command."]
+    ["COMMAND [flags] [arguments]", "", *_LINES, "", "'pyoci pod COMMAND --help' shows the flags of a command."]
 )
 
 

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 TABLE: Table = (
     *shared.CREATE,
-    ("detach d", BOOL, "", "leave the process in the background"),
-    ("keep", BOOL, "", "do not delete the container at its end"),
+    ("detach d", BOOL, "", "return as soon as the program runs"),
+    ("keep", BOOL, "", "keep the container when its program has ended"),
 )
 USAGE = "[flags] ID"
 

@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from pyoci.container.paths import Root
 
 TABLE = (
-    ("root", TEXT, "DIR", "where the states are kept (default: /run/pyoci, or $XDG_RUNTIME_DIR/pyoci)"),
-    ("log", TEXT, "TARGET", "where messages go: a file, file:PATH, journald:ID or syslog:ID; errors go to stderr too"),
+    ("root", TEXT, "DIR", "directory of the container states (default: /run/pyoci, or $XDG_RUNTIME_DIR/pyoci)"),
+    ("log", TEXT, "TARGET", "where to log: a file, file:PATH, journald:ID or syslog:ID; errors go to stderr too"),
     ("log-format", TEXT, "FORMAT", "text (default) or json"),
-    ("log-level", TEXT, "LEVEL", "the least important message that is told: error, warning (default) or debug"),
-    ("debug", BOOL, "", "tell each step with its time; the same as --log-level debug"),
+    ("log-level", TEXT, "LEVEL", "what to log: error, warning (default) or debug, each with those before it"),
+    ("debug", BOOL, "", "log each step with its time; the same as --log-level debug"),
     ("systemd-cgroup", BOOL, "", "the same as --cgroup-manager systemd"),
     ("cgroup-manager", TEXT, "MANAGER", "cgroupfs (default), systemd or disabled"),
-    ("rootless", TEXT, "VALUE", "true, false or auto (default: by the user id)"),
-    ("criu", TEXT, "PATH", "accepted for older callers, not used"),
+    ("rootless", TEXT, "VALUE", "true, false or auto (default: by the user ID)"),
+    ("criu", TEXT, "PATH", "accepted for older callers, and ignored"),
     ("version v", BOOL, "", "print the version"),
 )
 CGROUP_MANAGERS = ("cgroupfs", "systemd", "disabled")

@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from pyoci.container.paths import Root
 
 CREATE: Table = (
-    ("bundle b", TEXT, "DIR", "the directory of the bundle (default: the current one)"),
-    ("config f", TEXT, "FILE", "the configuration, relative to the bundle (default: config.json)"),
-    ("console-socket", TEXT, "PATH", "an AF_UNIX socket that gets the master of the terminal"),
-    ("pid-file", TEXT, "FILE", "where to write the process id"),
-    ("pidfd-socket", TEXT, "PATH", "an AF_UNIX socket that gets a pidfd of the process"),
-    ("no-pivot", BOOL, "", "move the root and chroot instead of pivot_root, for a root on a ramdisk"),
-    ("no-new-keyring", BOOL, "", "leave the session keyring of the caller to the container"),
-    ("no-subreaper", BOOL, "", "accepted: nothing is made a subreaper"),
-    ("preserve-fds", INT, "N", "hand descriptors 3 to 3+N-1 to the process"),
+    ("bundle b", TEXT, "DIR", "directory of the bundle (default: the current directory)"),
+    ("config f", TEXT, "FILE", "configuration file, relative to the bundle (default: config.json)"),
+    ("console-socket", TEXT, "PATH", "AF_UNIX socket that receives the master of the terminal"),
+    ("pid-file", TEXT, "FILE", "file to write the process ID to"),
+    ("pidfd-socket", TEXT, "PATH", "AF_UNIX socket that receives a pidfd of the process"),
+    ("no-pivot", BOOL, "", "use chroot instead of pivot_root, for a root on a ramdisk"),
+    ("no-new-keyring", BOOL, "", "keep the session keyring of the caller"),
+    ("no-subreaper", BOOL, "", "accepted: pyoci never becomes a subreaper"),
+    ("preserve-fds", INT, "N", "pass descriptors 3 to 3+N-1 to the process"),
 )
 
 # Far above what anybody hands over.

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from pyoci.cli.settings import Settings
 
 TABLE: Table = (
-    ("bundle b", TEXT, "DIR", "where to write it (default: the current directory)"),
-    ("file f", TEXT, "FILE", "its name, relative to the bundle (default: config.json)"),
-    ("rootless", BOOL, "", "for a user who is not root"),
+    ("bundle b", TEXT, "DIR", "directory to write to (default: the current directory)"),
+    ("file f", TEXT, "FILE", "name of the file, relative to the bundle (default: config.json)"),
+    ("rootless", BOOL, "", "for a user without root privileges"),
 )
 USAGE = "[flags]"
 
