@@ -182,6 +182,11 @@ def umount(target: str, flags: int = 0) -> None:
     _checked(lib.pyoci_umount(os.fsencode(target), flags), "umount2", target)
 
 
+def prctl(option: int, argument: int) -> None:
+    """prctl(2) with one argument."""
+    _checked(lib.pyoci_prctl(option, argument), "prctl", str(option))
+
+
 def block_signals(signals: int) -> None:
     """From here on a set of signals (bit N-1: signal N) waits for a :func:`signalfd` (sigprocmask(2), SIG_BLOCK)."""
     _checked(lib.pyoci_block_signals(signals), "rt_sigprocmask")

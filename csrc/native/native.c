@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/sendfile.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -181,6 +182,10 @@ int pyoci_bpf(int command, char *attr, uint32_t size) {
 
 int pyoci_mount(const char *source, const char *target, const char *type, uint64_t flags, const char *data) {
     return result(mount(source, target, type, (unsigned long)flags, data));
+}
+
+int pyoci_prctl(int option, uint64_t argument) {
+    return result(prctl(option, argument, 0, 0, 0));
 }
 
 int pyoci_umount(const char *target, int flags) {

@@ -60,6 +60,9 @@ int pyoci_bpf(int command, char *attr, uint32_t size);
 int pyoci_mount(const char *source, const char *target, const char *type, uint64_t flags, const char *data);
 int pyoci_umount(const char *target, int flags);
 
+/* prctl(2) with one argument. */
+int pyoci_prctl(int option, uint64_t argument);
+
 /* Signals that wait in the kernel until they are read (signalfd(2)). A set has bit N-1 for signal N. `block` adds to
  * what this thread has blocked; `take` gives the number of the next one that waits, or 0. */
 int pyoci_block_signals(uint64_t set);

@@ -10,12 +10,11 @@ from pyoci.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from pyoci.cli.flags import Parsed, Table
     from pyoci.cli.settings import Settings
+    from pyoci.pod.containers import Containers
     from pyoci.pod.directory import Directory
-    from pyoci.pod.engine import Engine
+    from pyoci.pod.state import Event
 
 TABLE: Table = ()
 STOP_AFTER = 1
@@ -83,35 +82,38 @@ def _run(settings: Settings, parsed: Parsed) -> int:
     from pyoci.pod import commands
 
     (path,) = flags.words(parsed, "pod run", "MANIFEST")
-    engine, name, backoff = _engine(settings), parsed.text("name"), _seconds(parsed, "restart-backoff", 10.0)
+    runtime, name, backoff = _runtime(settings), parsed.text("name"), _seconds(parsed, "restart-backoff", 10.0)
     if parsed.flag("detach"):
-        name, up = commands.run_detached(engine, path, name, backoff, parsed.number("wait", 60))
+        name, up = commands.run_detached(runtime, path, name, backoff, parsed.number("wait", 60))
         output.write(f"{name}\n")
         if not up:
             report.warn(f"pod {name}: not all of its containers have started yet; it goes on in the background")
         return 0
     from pyoci.cli.pod_output import View
 
-    return commands.run(engine, path, name, backoff, View(quiet=parsed.flag("quiet")))
+    return commands.run(runtime, path, name, backoff, View(quiet=parsed.flag("quiet")))
 
 
 def _ps(settings: Settings, parsed: Parsed) -> int:
-    from pyoci.pod import commands, tables
-    from pyoci.pod.directory import now
+    from time import time
+
+    from pyoci.cli import pod_tables
+    from pyoci.pod import commands
 
     flags.words(parsed, "pod ps")
     states = commands.states(settings.root_path)
-    output.write(output.pretty(states) + "\n" if _json(parsed, "ps") else tables.pods(states, now()))
+    output.write(output.pretty(states) + "\n" if _json(parsed, "ps") else pod_tables.pods(states, time()))
     return 0
 
 
 def _inspect(settings: Settings, parsed: Parsed) -> int:
-    from pyoci.pod import inspection, tables
+    from pyoci.cli import pod_tables
+    from pyoci.pod import inspection
 
     (name,) = flags.words(parsed, "pod inspect", "NAME")
     json = _json(parsed, "inspect")
-    state = inspection.inspect(_engine(settings), _directory(settings, name))
-    output.write(output.pretty(state) + "\n" if json else tables.inspection(state))
+    state = inspection.inspect(_runtime(settings), _directory(settings, name))
+    output.write(output.pretty(state) + "\n" if json else pod_tables.inspection(state))
     return 0
 
 
@@ -130,10 +132,11 @@ def _logs(settings: Settings, parsed: Parsed) -> int:
 
 
 def _stop(settings: Settings, parsed: Parsed) -> int:
-    from pyoci.pod import commands, tables
+    from pyoci.cli import pod_tables
+    from pyoci.pod import commands
 
-    def tell(event: dict[str, Any]) -> None:
-        output.write(tables.event_line(event, None, 12))
+    def tell(event: Event) -> None:
+        output.write(pod_tables.event_line(event, None, 12))
 
     (name,) = flags.words(parsed, "pod stop", "NAME")
     commands.stop(_directory(settings, name), parsed.number("time") if parsed.given("time") else None, tell)
@@ -144,17 +147,17 @@ def _rm(settings: Settings, parsed: Parsed) -> int:
     from pyoci.pod import commands
 
     (name,) = flags.words(parsed, "pod rm", "NAME")
-    commands.remove(_engine(settings), _directory(settings, name), parsed.flag("force"))
+    commands.remove(_runtime(settings), _directory(settings, name), parsed.flag("force"))
     return 0
 
 
 _RUN = {"run": _run, "ps": _ps, "inspect": _inspect, "logs": _logs, "stop": _stop, "rm": _rm}
 
 
-def _engine(settings: Settings) -> Engine:
-    from pyoci.pod.engine import Engine
+def _runtime(settings: Settings) -> Containers:
+    from pyoci.pod.containers import Containers
 
-    return Engine(settings.root(), settings.cgroup_manager)
+    return Containers(settings.root(), settings.cgroup_manager)
 
 
 def _directory(settings: Settings, name: str) -> Directory:

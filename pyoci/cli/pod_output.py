@@ -4,10 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from pyoci.cli import output
-from pyoci.pod import tables
+from pyoci.cli import output, pod_tables
+from pyoci.pod.state import Event
 from pyoci.pod.supervisor import Audience
 
 _WIDTH = 12
@@ -27,10 +26,10 @@ class View(Audience):
         """One line of a container."""
         self._write(prefixed(name, text), output.STDERR if stream == "stderr" else output.STDOUT)
 
-    def event(self, event: dict[str, Any]) -> None:
+    def event(self, event: Event) -> None:
         """One event, unless they are not wanted."""
         if not self._quiet or event["event"] in ("failed", "clean up failed"):
-            self._write(tables.event_line(event, None, _WIDTH), output.STDERR)
+            self._write(pod_tables.event_line(event, None, _WIDTH), output.STDERR)
 
     def _write(self, text: str, descriptor: int) -> None:
         if descriptor in self._closed:

@@ -8,48 +8,50 @@ import select
 import signal
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from pyoci import report
 from pyoci.errors import PodError
-from pyoci.pod import control, daemon, manifest, prepare
+from pyoci.pod import bundles, control, daemon, manifest, state, translate
+from pyoci.pod.containers import Containers
 from pyoci.pod.directory import Directory, names
-from pyoci.pod.engine import Engine
 from pyoci.pod.logs import Reader
-from pyoci.pod.model import Pod
+from pyoci.pod.model import SANDBOX, Pod
+from pyoci.pod.state import Event, PodState
 from pyoci.pod.supervisor import Audience, Supervisor
 
 ENDED = ("Succeeded", "Failed")
 _SLACK = 16.0  # seconds beyond the grace period: what a supervisor takes for KILL (10) and the sandbox (5) at most
 
-Tell = Callable[[dict[str, Any]], None]
+Tell = Callable[[Event], None]
 
 
-def run(engine: Engine, path: str, name: str, backoff: float, audience: Audience) -> int:
+def run(runtime: Containers, path: str, name: str, backoff: float, audience: Audience) -> int:
     """Runs the pod of a manifest in this process, and removes it at its end; 0 or 1 as Supervisor.run says."""
-    pod, directory, lock = _claim(engine, path, name)
+    pod, directory, lock = _claim(runtime, path, name)
     try:
-        return Supervisor(pod, directory, engine, backoff, audience).run()
+        return Supervisor(pod, directory, runtime, backoff, audience).run()
     finally:
-        prepare.remove(directory)
+        _remove(directory)
         os.close(lock)
 
 
-def run_detached(engine: Engine, path: str, name: str, backoff: float, wait: float) -> tuple[str, bool]:
+def run_detached(runtime: Containers, path: str, name: str, backoff: float, wait: float) -> tuple[str, bool]:
     """Runs the pod of a manifest in a process of its own; gives its name, and whether it is up.
 
     wait: seconds at most until every container has been started; after that the pod goes on by itself and
     the answer is False. Raises PodError if the pod failed within that time.
     """
-    pod, directory, lock = _claim(engine, path, name)
+    pod, directory, lock = _claim(runtime, path, name)
+    with directory.opened() as fd:
+        log = os.open("supervisor.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600, dir_fd=fd)
     try:
         up = daemon.detach(
-            lambda audience: Supervisor(pod, directory, engine, backoff, audience).run(),
-            keep=lock, log=f"{directory.path}/supervisor.log", wait=wait,
-        )  # fmt: skip
+            lambda audience: Supervisor(pod, directory, runtime, backoff, audience).run(), lock, log, wait
+        )
     except PodError as error:
-        raise PodError(f"pod {pod.name}: {error} ('pyoci pod logs' tells more, 'pyoci pod rm' removes it)") from None
+        raise PodError(f"pod {pod.name}: {error} ('pyoci pod logs' tells more, 'pyoci pod rm' removes it)") from error
     finally:
+        os.close(log)
         os.close(lock)
     return pod.name, up
 
@@ -65,12 +67,12 @@ def stop(directory: Directory, seconds: int | None, tell: Tell) -> None:
         if condition(directory, directory.load()) not in ENDED:
             raise _lost(directory)
         return
-    grace = directory.load().get("grace", 30) if seconds is None else seconds
+    grace = directory.load()["grace"] if seconds is None else seconds
     if not _end(client, seconds, grace + _SLACK, tell):
         raise PodError(f"pod {directory.name}: its supervisor does not answer; 'pyoci pod rm --force' ends it")
 
 
-def remove(engine: Engine, directory: Directory, force: bool) -> None:
+def remove(runtime: Containers, directory: Directory, force: bool) -> None:
     """Removes what is left of a pod. force: also of one that runs, or whose supervisor died. Raises PodError."""
     directory.require()
     lock = directory.take_lock()
@@ -86,33 +88,34 @@ def remove(engine: Engine, directory: Directory, force: bool) -> None:
     try:
         if not force and _phase(directory) not in ENDED:
             raise _lost(directory)
-        for name in prepare.containers(directory, engine.ids()):
-            engine.remove(f"{directory.name}.{name}")
-        prepare.remove(directory)
-        prepare.remove_cgroup(directory.name, engine.cgroup_manager)
+        found = {*runtime.of_pod(directory.name), *directory.containers()}
+        for name in sorted(found, key=lambda name: (name == SANDBOX, name)):  # last: the others live in its namespaces
+            runtime.remove(translate.container_id(directory.name, name))
+        _remove(directory)
+        runtime.remove_group(translate.cgroup_parent(directory.name))
     finally:
         os.close(lock)
 
 
-def states(root: str) -> list[dict[str, Any]]:
-    """The states of all pods, each with its ``condition`` as phase."""
+def states(root: str) -> list[PodState]:
+    """The states of all pods, each with its ``condition`` as phase. Raises PodError."""
     found = []
     for name in names(root):
         directory = Directory(root, name)
         try:
-            state = directory.load()
+            document = directory.load()
+            document["phase"] = condition(directory, document)
         except PodError:
-            if not directory.exists():
+            if not os.path.lexists(directory.path):
                 continue
-            state = {"name": name, "phase": "Unknown", "containers": [], "events": [], "manifest": ""}
-        state["phase"] = condition(directory, state)
-        found.append(state)
+            document = state.unknown(name)
+        found.append(document)
     return found
 
 
-def condition(directory: Directory, state: dict[str, Any]) -> str:
+def condition(directory: Directory, document: PodState) -> str:
     """A pod's phase; Unknown if it has not ended and its supervisor is gone."""
-    phase = str(state.get("phase", "Unknown"))
+    phase = document["phase"]
     return phase if phase in ENDED or directory.supervised() else "Unknown"
 
 
@@ -121,36 +124,42 @@ def logs(directory: Directory, container: str, follow: bool) -> Iterator[list[tu
 
     container: "" for all. follow: wait for more, until the pod's end. Raises PodError.
     """
-    state = directory.load()
-    known = [one["name"] for one in state["containers"] if one["kind"] != "sandbox"]
+    known = [one["name"] for one in directory.load()["containers"] if one["kind"] != "sandbox"]
     if container and container not in known:
         raise PodError(f"pod {directory.name}: has no container {container!r}, only {', '.join(known)}")
-    readers = {name: Reader(directory.log(name)) for name in ([container] if container else known)}
-    # First the watch, then the first reading: a line in between is news, not a gap.
-    client = control.connect(directory) if follow else None
-    if client is not None:
-        client.send({"watch": True})
-    while True:
-        batch = [(when, name, stream, text) for name, log in readers.items() for when, stream, text in log.read()]
-        # By time only: lines that were read at once have one time, and stay in their order.
-        yield sorted(batch, key=lambda line: line[0])
-        if client is None:
-            return
-        if client.next(None) is None:
-            client.close()
-            client = None  # once more: what was written at the very end
-        else:
-            client.drain()
+    with directory.opened("logs") as folder:
+        readers = {name: Reader(folder, f"{name}.log") for name in ([container] if container else known)}
+        # First the watch, then the first reading: a line in between is news, not a gap.
+        client = control.connect(directory) if follow else None
+        if client is not None:
+            client.send({"watch": True})
+        while True:
+            batch = [(when, name, stream, text) for name, log in readers.items() for when, stream, text in log.read()]
+            # By time only: lines that were read at once have one time, and stay in their order.
+            yield sorted(batch, key=lambda line: line[0])
+            if client is None:
+                return
+            if client.next(None) is None:
+                client.close()
+                client = None  # once more: what was written at the very end
+            else:
+                client.drain()
 
 
-def _claim(engine: Engine, path: str, name: str) -> tuple[Pod, Directory, int]:
+def _remove(directory: Directory) -> None:
+    """Removes a pod's directory with its volumes and logs; its mounts first, so that nothing beyond is reached."""
+    bundles.unmount_all(directory)
+    directory.remove()
+
+
+def _claim(runtime: Containers, path: str, name: str) -> tuple[Pod, Directory, int]:
     """The checked manifest, and its directory with the descriptor of its lock. Raises PodError."""
     pod = manifest.load(path, name)
     if pod.ignored:
         report.warn(f"{path}: no effect on one machine, so ignored: {', '.join(pod.ignored)}")
     if os.geteuid() != 0:
         raise PodError(f"pod {pod.name}: only root can run a pod: it mounts overlays and makes control groups")
-    directory = Directory(engine.root.path, pod.name)
+    directory = Directory(runtime.root.path, pod.name)
     return pod, directory, directory.claim(pod.text)
 
 
@@ -198,7 +207,7 @@ def _wait(pidfd: int, seconds: float) -> bool:
 
 def _phase(directory: Directory) -> str:
     try:
-        return str(directory.load().get("phase"))
+        return directory.load()["phase"]
     except PodError:
         return "Unknown"
 

@@ -19,10 +19,12 @@ import os
 import socket
 import struct
 import time
-from typing import Any
 
 from pyoci import jsontext
+from pyoci.errors import PodError
+from pyoci.pod import state
 from pyoci.pod.directory import Directory
+from pyoci.pod.state import Message
 
 _KIND = socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC
 _LONGEST = 65536
@@ -36,7 +38,9 @@ class Server:
         self.listener = socket.socket(socket.AF_UNIX, _KIND | socket.SOCK_NONBLOCK)
         self.clients: dict[int, socket.socket] = {}
         self._watchers: set[int] = set()
-        _at(directory, self.listener.bind)
+        # By way of /proc: a socket's address has room for 107 bytes only.
+        with directory.opened() as fd:
+            self.listener.bind(f"/proc/self/fd/{fd}/control")
         self.listener.listen(_CLIENTS)
 
     def accept(self) -> int:
@@ -52,7 +56,7 @@ class Server:
         self.clients[client.fileno()] = client
         return client.fileno()
 
-    def receive(self, fd: int) -> dict[str, Any] | None:
+    def receive(self, fd: int) -> Message | None:
         """One request; {} for nonsense; None at the client's end, which closes it."""
         try:
             data = self.clients[fd].recv(_LONGEST)
@@ -64,12 +68,12 @@ class Server:
             self._watchers.discard(fd)
             self.clients.pop(fd).close()
             return None
-        request = _decoded(data)
+        request = state.message(data)
         if request.get("watch"):
             self._watchers.add(fd)
         return request
 
-    def tell(self, message: dict[str, Any]) -> None:
+    def tell(self, message: Message) -> None:
         """Sends news: to everybody, or to watchers only if it is about a log."""
         data = jsontext.dumps(message).encode()
         for fd in list(self._watchers if "log" in message else self.clients):
@@ -91,14 +95,14 @@ class Client:
     def __init__(self, connection: socket.socket) -> None:
         self._socket = connection
 
-    def send(self, message: dict[str, Any]) -> None:
+    def send(self, message: Message) -> None:
         """Sends one request; a supervisor that is just gone does not matter."""
         try:
             self._socket.send(jsontext.dumps(message).encode(), socket.MSG_NOSIGNAL)
         except OSError:
             pass
 
-    def next(self, deadline: float | None) -> dict[str, Any] | None:
+    def next(self, deadline: float | None) -> Message | None:
         """The next news, None at the supervisor's end.
 
         deadline: time.monotonic() at which TimeoutError is raised; None waits as long as the supervisor lives.
@@ -110,7 +114,7 @@ class Client:
             raise
         except OSError:
             data = b""
-        return _decoded(data) if data else None
+        return state.message(data) if data else None
 
     def drain(self) -> None:
         """Takes all news that is waiting already."""
@@ -132,28 +136,19 @@ class Client:
 
 
 def connect(directory: Directory) -> Client | None:
-    """A connection to the pod's supervisor, None if there is none."""
+    """A connection to the pod's supervisor, None if there is none. Raises PodError if the directory is none."""
     connection = socket.socket(socket.AF_UNIX, _KIND)
     try:
-        _at(directory, connection.connect)
+        with directory.opened() as fd:
+            file = os.open("control", os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
+            try:
+                connection.connect(f"/proc/self/fd/{file}")  # a symlink is no socket, so it is refused
+            finally:
+                os.close(file)
     except OSError:
         connection.close()
         return None
+    except PodError:
+        connection.close()
+        raise
     return Client(connection)
-
-
-def _at(directory: Directory, call: Any) -> None:
-    """Binds or connects by way of /proc: a socket's address has room for 107 bytes only."""
-    fd = os.open(directory.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        call(f"/proc/self/fd/{fd}/control")
-    finally:
-        os.close(fd)
-
-
-def _decoded(data: bytes) -> dict[str, Any]:
-    try:
-        message = jsontext.loads(data)
-    except ValueError:
-        return {}
-    return message if isinstance(message, dict) else {}

@@ -12,10 +12,11 @@ from pyoci.errors import PodError, PyociError
 from pyoci.pod.supervisor import Audience
 
 _LONGEST = 4096  # bytes of the report; one write of so many is atomic (PIPE_BUF, pipe(7))
+_END = 5000  # ms for the daemon to end after its report of a failure
 
 
 class _Report(Audience):
-    """Passes on whether the pod came up, and closes the pipe."""
+    """Passes on whether the pod came up. The pipe of one that did not is closed by the end of this process."""
 
     def __init__(self, pipe: int) -> None:
         self._pipe = pipe
@@ -25,13 +26,14 @@ class _Report(Audience):
             os.write(self._pipe, (f"failed {error}" if error else "up").encode()[:_LONGEST])
         except OSError:
             pass  # whoever started us has not waited
-        os.close(self._pipe)
+        if not error:
+            os.close(self._pipe)
 
 
-def detach(main: Callable[[Audience], int], keep: int, log: str, wait: float) -> bool:
+def detach(main: Callable[[Audience], int], keep: int, log: int, wait: float) -> bool:
     """Runs ``main`` in a daemon; whether it reported within ``wait`` seconds that the pod is up.
 
-    keep: a descriptor that the daemon needs; every other is closed. log: where an unforeseen error goes.
+    keep: a descriptor that the daemon needs; every other is closed. log: one that unforeseen errors go to.
     Raises PodError with the daemon's own words if the pod failed, or if the daemon ended without a word.
     """
     reader, writer = os.pipe2(os.O_CLOEXEC)
@@ -47,14 +49,16 @@ def detach(main: Callable[[Audience], int], keep: int, log: str, wait: float) ->
         if not poll.poll(int(wait * 1000)):
             return False
         report = os.read(reader, _LONGEST).decode(errors="replace")
+        poll.poll(_END)  # what failed has ended when we say so, and can be removed
     finally:
         os.close(reader)
     if report == "up":
         return True
-    raise PodError(report.removeprefix("failed ") or f"its supervisor ended without a word; see {log}")
+    silent = "its supervisor ended without a word; see supervisor.log in its directory"
+    raise PodError(report.removeprefix("failed ") or silent)
 
 
-def _daemon(main: Callable[[Audience], int], writer: int, keep: int, log: str) -> None:
+def _daemon(main: Callable[[Audience], int], writer: int, keep: int, log: int) -> None:
     """Never returns. The first child makes the session and ends, so the second can never get a terminal."""
     status = 1
     try:
@@ -79,11 +83,10 @@ def _reported(main: Callable[[Audience], int], report: _Report) -> int:
         return 1
 
 
-def _redirect(writer: int, keep: int, log: str) -> None:
+def _redirect(writer: int, keep: int, log: int) -> None:
     os.chdir("/")
     null = os.open("/dev/null", os.O_RDWR)
-    errors = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    for fd, target in ((null, 0), (null, 1), (errors, 2)):
+    for fd, target in ((null, 0), (null, 1), (log, 2)):
         os.dup2(fd, target)
     first, last = sorted((writer, keep))
     os.closerange(3, first)

@@ -6,10 +6,13 @@ ROOT-pods/NAME/            0700; ROOT is the runtime's state root, so /run/pyoci
     pod.json               the state, replaced as a whole
     manifest.yaml          what was run
     control                the supervisor's socket
+    supervisor.log         stderr of a supervisor in the background
     logs/CONTAINER.log     CRI format
     etc/hosts etc/hostname
     shm/ volumes/NAME/     what containers share
     containers/NAME/       bundle: config.json, rootfs (mount point), upper and work (overlay)
+
+No symlink in it is followed: it is entered part by part, and its files are opened below a descriptor.
 """
 
 from __future__ import annotations
@@ -18,14 +21,17 @@ import errno
 import fcntl
 import os
 import re
-import shutil
-import time
-from typing import Any
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from pyoci import jsontext
-from pyoci.errors import PodError
+from pyoci.errors import PodError, reason
+from pyoci.pod import removal, state
+from pyoci.pod.state import PodState
 
 _NAME = re.compile(r"[a-z0-9][-a-z0-9.]{0,62}")
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_LARGEST = 16 << 20  # bytes of a state: 256 events and the containers of a manifest of 1 MiB
 
 
 class Directory:
@@ -34,69 +40,95 @@ class Directory:
     def __init__(self, root: str, name: str) -> None:
         """root: the runtime's state root (``/run/pyoci``)."""
         if not _NAME.fullmatch(name):
-            raise PodError(f"pod {name!r}: not a name of a-z, 0-9, '-' and '.' with at most 63 characters")
+            raise PodError(f"pod {name[:80]!r}: not a name of a-z, 0-9, '-' and '.' with at most 63 characters")
         self.name = name
         self.parent = parent(root)
         self.path = f"{self.parent}/{name}"
-        self.control = f"{self.path}/control"
-        self.manifest = f"{self.path}/manifest.yaml"
-        self.shm = f"{self.path}/shm"
 
     def bundle(self, container: str) -> str:
         """The bundle of a container."""
         return f"{self.path}/containers/{container}"
 
-    def log(self, container: str) -> str:
-        """The log file of a container."""
-        return f"{self.path}/logs/{container}.log"
+    @contextmanager
+    def opened(self, *below: str) -> Iterator[int]:
+        """A descriptor of the pod's directory, or of one below it, for as long as the context lasts.
 
-    def volume(self, name: str) -> str:
-        """Where an emptyDir volume is."""
-        return f"{self.path}/volumes/{name}"
+        Raises FileNotFoundError, and PodError if a part of the way is no directory, or a symlink.
+        """
+        fd = self._open(below)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
 
-    def etc(self, name: str) -> str:
-        """A file that every container finds in /etc."""
-        return f"{self.path}/etc/{name}"
+    def _open(self, below: tuple[str, ...]) -> int:
+        path = self.parent
+        try:
+            fd = os.open(path, _FOLDER)
+            for part in (self.name, *below):
+                path = f"{path}/{part}"
+                try:
+                    deeper = os.open(part, _FOLDER, dir_fd=fd)
+                finally:
+                    os.close(fd)
+                fd = deeper
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise PodError(f"pod {self.name}: open {path}: {_words(error)}") from error
+        return fd
 
     def exists(self) -> bool:
-        """Whether there is such a pod, whatever its condition."""
-        return os.path.isdir(self.path)
+        """Whether there is such a pod, whatever its condition. Raises PodError if something else is there."""
+        try:
+            with self.opened():
+                return True
+        except FileNotFoundError:
+            return False
 
     def require(self) -> None:
         """Raises PodError if there is no such pod."""
         if not self.exists():
-            raise PodError(f"pod {self.name}: pod does not exist")
+            raise self._missing()
 
     def claim(self, manifest: bytes) -> int:
-        """Makes the directory, with its lock held; gives the lock's descriptor, to be kept for life.
+        """Makes the directory, with its lock held. Returns the lock's descriptor, to be kept for life.
 
         It appears under its name in one step, complete. Raises PodError if the name is taken.
         """
         os.makedirs(self.parent, mode=0o700, exist_ok=True)
-        os.chmod(self.parent, 0o700)
-        self._remove_early()
-        early = f"{self.parent}/.{self.name}.{os.getpid()}"
+        try:
+            above = os.open(self.parent, _FOLDER)
+        except OSError as error:
+            raise PodError(f"pod {self.name}: open {self.parent}: {_words(error)}") from error
+        try:
+            os.fchmod(above, 0o700)
+            return self._claim(above, manifest)
+        finally:
+            os.close(above)
+
+    def _claim(self, above: int, manifest: bytes) -> int:
+        _remove_early(above)
+        early = f".{self.name}.{os.getpid()}"
         for part in ("", "/logs", "/etc", "/shm", "/volumes", "/containers"):
-            os.mkdir(early + part, 0o700)
-        write(f"{early}/manifest.yaml", manifest, 0o600)
-        lock = os.open(f"{early}/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            os.mkdir(early + part, 0o700, dir_fd=above)
+        fd = os.open(early, _FOLDER, dir_fd=above)
+        try:
+            write(fd, "manifest.yaml", manifest, 0o600)
+            lock = os.open("lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=fd)
+        finally:
+            os.close(fd)
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
-            os.rename(early, self.path)
+            os.rename(early, self.name, src_dir_fd=above, dst_dir_fd=above)
         except OSError as error:
             os.close(lock)
-            shutil.rmtree(early, ignore_errors=True)
-            if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
-                raise PodError(f"pod {self.name}: exists already; 'pyoci pod rm {self.name}' removes it") from None
+            removal.remove(above, early)
+            if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+                hint = f"'pyoci pod rm {self.name}' removes it"
+                raise PodError(f"pod {self.name}: exists already; {hint}") from error
             raise
         return lock
-
-    def _remove_early(self) -> None:
-        """Removes what claims left that were killed on their way."""
-        for name in os.listdir(self.parent):
-            pid = name.rpartition(".")[2]
-            if name.startswith(".") and not (pid != str(os.getpid()) and os.path.exists(f"/proc/{pid}")):
-                shutil.rmtree(f"{self.parent}/{name}", ignore_errors=True)
 
     def supervised(self) -> bool:
         """Whether a supervisor holds the lock."""
@@ -107,11 +139,14 @@ class Directory:
         return False
 
     def take_lock(self) -> int:
-        """The lock's descriptor, held by the caller now; -1 if a supervisor has it."""
+        """The lock's descriptor, held by the caller now; -1 if a supervisor has it. Raises PodError."""
         try:
-            lock = os.open(f"{self.path}/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except FileNotFoundError:
-            raise PodError(f"pod {self.name}: pod does not exist") from None
+            with self.opened() as fd:
+                lock = os.open("lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=fd)
+        except FileNotFoundError as error:
+            raise self._missing() from error
+        except OSError as error:
+            raise PodError(f"pod {self.name}: open {self.path}/lock: {_words(error)}") from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -119,25 +154,41 @@ class Directory:
             return -1
         return lock
 
-    def save(self, state: str) -> None:
+    def save(self, text: str) -> None:
         """Replaces the state, a JSON text: temporary file, fsync, rename."""
-        path = f"{self.path}/pod.json"
-        write(f"{path}.new", state.encode(), 0o600)
-        os.rename(f"{path}.new", path)
+        with self.opened() as fd:
+            write(fd, "pod.json.new", text.encode(), 0o600)
+            os.rename("pod.json.new", "pod.json", src_dir_fd=fd, dst_dir_fd=fd)
 
-    def load(self) -> dict[str, Any]:
+    def load(self) -> PodState:
         """The state. Raises PodError if there is no such pod or its state cannot be read."""
         self.require()
         try:
-            with open(f"{self.path}/pod.json", "rb") as file:
-                state = jsontext.loads(file.read())
+            with self.opened() as fd:
+                return state.parse(_read(fd, "pod.json"))
+        except FileNotFoundError as error:
+            words = "has no state yet, or its supervisor died before it wrote one"
+            raise PodError(f"pod {self.name}: {words}") from error
+        except OSError as error:
+            raise PodError(f"pod {self.name}: read {self.path}/pod.json: {_words(error)}") from error
+        except ValueError as error:
+            raise PodError(f"pod {self.name}: read {self.path}/pod.json: {error}") from error
+
+    def containers(self) -> list[str]:
+        """The names of the containers that have, or had, a bundle here."""
+        try:
+            with self.opened("containers") as fd:
+                return os.listdir(fd)
         except FileNotFoundError:
-            raise PodError(f"pod {self.name}: has no state yet, or its supervisor died before it wrote one") from None
-        except (OSError, ValueError) as error:
-            raise PodError(f"pod {self.name}: read {self.path}/pod.json: {error}") from None
-        if not isinstance(state, dict) or not isinstance(state.get("containers"), list):
-            raise PodError(f"pod {self.name}: read {self.path}/pod.json: not a pod's state")
-        return state
+            return []
+
+    def remove(self) -> None:
+        """Removes the directory with all that is in it. Nothing may be mounted there. Raises PodError."""
+        with parent_opened(self.parent) as above:
+            removal.remove(above, self.name)
+
+    def _missing(self) -> PodError:
+        return PodError(f"pod {self.name}: pod does not exist")
 
 
 def parent(root: str) -> str:
@@ -145,18 +196,34 @@ def parent(root: str) -> str:
     return root.rstrip("/") + "-pods"
 
 
-def names(root: str) -> list[str]:
-    """The pods that there are, sorted."""
+@contextmanager
+def parent_opened(path: str) -> Iterator[int]:
+    """A descriptor of the directory of all pods. Raises FileNotFoundError, PodError."""
     try:
-        found = os.listdir(parent(root))
+        fd = os.open(path, _FOLDER)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise PodError(f"open {path}: {_words(error)}") from error
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def names(root: str) -> list[str]:
+    """The pods that there are, sorted. Raises PodError."""
+    try:
+        with parent_opened(parent(root)) as fd:
+            return sorted(name for name in os.listdir(fd) if _NAME.fullmatch(name))
     except FileNotFoundError:
         return []
-    return sorted(name for name in found if _NAME.fullmatch(name))
 
 
-def write(path: str, data: bytes, mode: int) -> None:
-    """Writes a file and has it on disk."""
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+def write(folder: int, name: str, data: bytes, mode: int) -> None:
+    """Writes a file below an open directory, and has it on disk."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+    fd = os.open(name, flags, mode, dir_fd=folder)
     try:
         os.fchmod(fd, mode)
         with open(fd, "wb", closefd=False) as file:
@@ -166,6 +233,25 @@ def write(path: str, data: bytes, mode: int) -> None:
         os.close(fd)
 
 
-def now() -> float:
-    """The time as states keep it: seconds since the epoch."""
-    return time.time()
+def _read(folder: int, name: str) -> bytes:
+    """A regular file below an open directory. Raises OSError, ValueError."""
+    fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+    with open(fd, "rb") as file:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode) or found.st_size > _LARGEST:
+            raise ValueError("not a pod's state")
+        return file.read(_LARGEST)
+
+
+def _remove_early(above: int) -> None:
+    """Removes what claims left that were killed on their way."""
+    for name in os.listdir(above):
+        pid = name.rpartition(".")[2]
+        if name.startswith(".") and not (pid != str(os.getpid()) and os.path.exists(f"/proc/{pid}")):
+            removal.remove(above, name)
+
+
+def _words(error: OSError) -> str:
+    if error.errno in (errno.ELOOP, errno.ENOTDIR):  # open(2), O_NOFOLLOW and O_DIRECTORY
+        return "it is a symlink or not a directory, and not followed"
+    return reason(error)

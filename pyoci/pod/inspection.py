@@ -4,18 +4,18 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 from pyoci.errors import PodError
 from pyoci.pod.commands import condition
+from pyoci.pod.containers import Containers
 from pyoci.pod.directory import Directory
-from pyoci.pod.engine import Engine
+from pyoci.pod.state import Interface, PodState
 
 NAMESPACES = ("net", "ipc", "uts", "pid", "mnt", "cgroup", "user")
 """The columns of the matrix, as the files of /proc/PID/ns are called (namespaces(7))."""
 
 
-def inspect(engine: Engine, directory: Directory) -> dict[str, Any]:
+def inspect(runtime: Containers, directory: Directory) -> PodState:
     """The pod's state, with what the kernel says now.
 
     Each container gets ``namespaces``: name → {inode, sandbox: is it the sandbox's, host: is it ours}, empty if it does
@@ -29,7 +29,7 @@ def inspect(engine: Engine, directory: Directory) -> dict[str, Any]:
     pid = 0
     for one in state["containers"]:
         # The runtime's state knows whether the PID is still this container's.
-        one["pid"] = engine.pid(one["id"])
+        one["pid"] = runtime.pid(one["id"])
         found = inodes(one["pid"]) if one["pid"] else {}
         if one["kind"] == "sandbox":
             sandbox, pid = found, one["pid"]
@@ -54,21 +54,21 @@ def inodes(pid: int) -> dict[str, int]:
         return {}
 
 
-def interfaces(pid: int) -> list[dict[str, Any]]:
+def interfaces(pid: int) -> list[Interface]:
     """The network interfaces in a process's network namespace, with their addresses.
 
     A child process enters the namespace, opens a netlink socket there and hands it over. Raises PodError.
     """
     try:
         from pyroute2 import IPRoute
-    except ImportError:
-        raise PodError("pyroute2 is not installed") from None
+    except ImportError as error:
+        raise PodError("pyroute2 is not installed") from error
     try:
         with IPRoute(netns=f"/proc/{pid}/ns/net") as netlink:
             links = list(netlink.get_links())
             addresses = list(netlink.get_addr())
     except Exception as error:  # whatever it is, the rest of the report is worth having
-        raise PodError(f"read interfaces of pid {pid}: {error or type(error).__name__}") from None
+        raise PodError(f"read interfaces of pid {pid}: {error or type(error).__name__}") from error
     return [
         {
             "name": link.get("ifname"),

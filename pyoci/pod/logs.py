@@ -10,7 +10,8 @@ TIME is RFC 3339 in UTC, TAG is F for a full line (or its last part) and P for a
 from __future__ import annotations
 
 import os
-import time
+
+from pyoci.container.state import now
 
 LONGEST = 16384
 """Bytes of one entry's text at most, as containerd's CRI cuts lines."""
@@ -20,19 +21,21 @@ LARGEST = 10 << 20
 
 
 class Log:
-    """The file of one container."""
+    """The file of one container, below an open directory."""
 
-    def __init__(self, path: str) -> None:
-        self._path = path
+    def __init__(self, folder: int, name: str) -> None:
+        """folder: a descriptor, which stays the caller's. Raises OSError."""
+        self._folder, self._name = folder, name
         self._fd = self._open()
         self._size = os.fstat(self._fd).st_size
 
     def _open(self) -> int:
-        return os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+        return os.open(self._name, flags, 0o600, dir_fd=self._folder)
 
     def write(self, stream: str, entries: list[tuple[bytes, bool]]) -> None:
         """Appends entries (text, whether it ends its line) of ``stdout`` or ``stderr``, with one write."""
-        head = f"{timestamp(time.time_ns())} {stream} ".encode()
+        head = f"{now()} {stream} ".encode()
         data = b"".join(head + (b"F " if full else b"P ") + text + b"\n" for text, full in entries)
         if self._size + len(data) > LARGEST:
             self._rotate()
@@ -42,7 +45,7 @@ class Log:
         self._size += len(data)
 
     def _rotate(self) -> None:
-        os.replace(self._path, self._path + ".1")
+        os.replace(self._name, self._name + ".1", src_dir_fd=self._folder, dst_dir_fd=self._folder)
         os.close(self._fd)
         self._fd, self._size = self._open(), 0
 
@@ -80,8 +83,9 @@ def _cut(line: bytes) -> list[tuple[bytes, bool]]:
 class Reader:
     """Reads a container's log from its beginning, and again what was added since."""
 
-    def __init__(self, path: str) -> None:
-        self._path = path
+    def __init__(self, folder: int, name: str) -> None:
+        """folder: a descriptor of the directory, which stays the caller's."""
+        self._folder, self._name = folder, name
         self._fd = -1
         self._rest = b""
         self._text: dict[str, bytes] = {}
@@ -93,28 +97,28 @@ class Reader:
         found = self._entries()
         if self._replaced():
             os.close(self._fd)
-            self._fd = self._opened(self._path)
+            self._fd = self._opened(self._name)
             found += self._entries()
         return found
 
     def _begin(self) -> list[tuple[str, str, bytes]]:
         found: list[tuple[str, str, bytes]] = []
-        self._fd = self._opened(self._path + ".1")
+        self._fd = self._opened(self._name + ".1")
         if self._fd >= 0:
             found = self._entries()
             os.close(self._fd)
-        self._fd = self._opened(self._path)
+        self._fd = self._opened(self._name)
         return found + (self._entries() if self._fd >= 0 else [])
 
-    def _opened(self, path: str) -> int:
+    def _opened(self, name: str) -> int:
         try:
-            return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            return os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=self._folder)
         except FileNotFoundError:
             return -1
 
     def _replaced(self) -> bool:
         try:
-            return os.stat(self._path).st_ino != os.fstat(self._fd).st_ino
+            return os.lstat(self._name, dir_fd=self._folder).st_ino != os.fstat(self._fd).st_ino
         except FileNotFoundError:
             return False
 
@@ -131,9 +135,3 @@ class Reader:
                 else:
                     found.append((when.decode("ascii", "replace"), name, whole))
         return found
-
-
-def timestamp(nanoseconds: int) -> str:
-    """A time since the epoch as RFC 3339 in UTC, with nine digits so that the texts sort like the times."""
-    seconds, rest = divmod(nanoseconds, 10**9)
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{rest:09d}Z"

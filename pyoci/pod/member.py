@@ -3,22 +3,26 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
-from typing import Any
 
-from pyoci.pod.directory import now
+from pyoci.container.state import now
+from pyoci.pod.jobs import Job
 from pyoci.pod.model import SANDBOX, Container
+from pyoci.pod.state import ContainerState
 from pyoci.pod.termination import KILL, TERM, Backoff
 from pyoci.pod.translate import container_id
 
 WAITING, RUNNING, TERMINATED = "waiting", "running", "terminated"
+OOM_KILLED = "OOMKilled"  # Kubernetes' word, ContainerStateTerminated.reason
 
 
 @dataclass(slots=True)
 class Member:
-    """kind: sandbox, init or container. wake: monotonic time of the next start, None if it is due or not wanted.
+    """kind: sandbox, init or container. job: what is being done with it, in another process; None for nothing.
 
-    signalled: the last signal that the supervisor sent, 0 for none. code: exit status, or 128 + signal.
+    wake: monotonic time of the next start, None if it is due or not wanted. signalled: the last signal that the
+    supervisor sent, 0 for none. code: exit status, or 128 + signal. ran: seconds from the last start to its end.
     """
 
     name: str
@@ -27,6 +31,7 @@ class Member:
     spec: Container | None
     backoff: Backoff
     status: str = WAITING
+    job: Job | None = None
     pid: int = 0
     pidfd: int = -1
     code: int | None = None
@@ -34,14 +39,25 @@ class Member:
     restarts: int = 0
     starts: int = 0
     signalled: int = 0
-    started: float | None = None
-    finished: float | None = None
+    started: str | None = None
+    finished: str | None = None
+    ran: float = 0.0
     wake: float | None = None
+    _began: float = 0.0
 
     @property
     def running(self) -> bool:
         """Whether it has a process."""
         return self.status == RUNNING
+
+    @property
+    def done(self) -> bool:
+        """Whether it has ended, and nothing is being done with it any more."""
+        return self.status == TERMINATED and self.job is None
+
+    def due(self, at: float) -> bool:
+        """Whether it is to be started now."""
+        return self.status == WAITING and self.job is None and (self.wake or 0.0) <= at
 
     def begin(self, pid: int, pidfd: int) -> None:
         """It runs now."""
@@ -49,12 +65,12 @@ class Member:
         self.starts += 1
         self.status, self.pid, self.pidfd = RUNNING, pid, pidfd
         self.code, self.reason, self.signalled, self.wake = None, "", 0, None
-        self.started, self.finished = now(), None
+        self.started, self.finished, self._began = now(), None, time.monotonic()
 
     def end(self, code: int, reason: str = "") -> None:
         """It has ended, and is not started again unless again() says so."""
         self.status, self.pid, self.pidfd = TERMINATED, 0, -1
-        self.code, self.finished = code, now()
+        self.code, self.finished, self.ran = code, now(), time.monotonic() - self._began
         self.reason = reason or ("Completed" if code == 0 else "Error")
 
     def again(self, at: float) -> None:
@@ -62,19 +78,30 @@ class Member:
         self.status, self.wake = WAITING, at
 
     @property
-    def ran(self) -> float:
-        """Seconds from its last start to its end."""
-        return (self.finished or 0.0) - (self.started or 0.0) if self.started else 0.0
-
-    @property
     def peaceful(self) -> bool:
         """Whether it did what was asked: ended with 0, or by the TERM that we sent."""
         return self.code == 0 or (self.code == 128 + TERM and self.signalled == TERM)
 
-    def document(self) -> dict[str, Any]:
+    def words(self, killed: int = 0) -> str:
+        """How it ended, for people. killed: how many of its processes the kernel killed for want of memory."""
+        text = f"exit status {self.code}"
+        if self.reason == OOM_KILLED:
+            return f"{text}: out of memory"
+        if killed:
+            return f"{text}; the kernel killed {killed} of its processes before, out of memory"
+        if self.code == 128 + KILL and self.signalled == KILL:
+            return f"{text}: killed at the end of the grace period"
+        if self.code == 128 + TERM and self.signalled == TERM:
+            return f"{text}: ended by TERM"
+        return text if self.code is None or self.code <= 128 else f"{text}: signal {self.code - 128}"
+
+    def document(self) -> ContainerState:
         """For the state file."""
-        words = ("name", "kind", "id", "status", "pid", "code", "reason", "restarts", "started", "finished")
-        return {word: getattr(self, word) for word in words} | {"image": self.spec.image if self.spec else ""}
+        return {
+            "name": self.name, "kind": self.kind, "id": self.id, "image": self.spec.image if self.spec else "",
+            "status": self.status, "pid": self.pid, "code": self.code, "reason": self.reason, "restarts": self.restarts,
+            "started": self.started, "finished": self.finished,
+        }  # fmt: skip
 
 
 def make(pod_name: str, kind: str, spec: Container | None, backoff: float) -> Member:
@@ -83,12 +110,8 @@ def make(pod_name: str, kind: str, spec: Container | None, backoff: float) -> Me
     return Member(name, kind, container_id(pod_name, name), spec, Backoff(backoff))
 
 
-def words(code: int, signalled: int) -> str:
-    """An exit status for people."""
-    if code == 128 + KILL and signalled == KILL:
-        return f"exit status {code}: killed at the end of the grace period"
-    if code == 128 + TERM and signalled == TERM:
-        return f"exit status {code}: ended by TERM"
-    if code > 128:
-        return f"exit status {code}: signal {code - 128}"
-    return f"exit status {code}"
+def reason_of(code: int, signalled: int, killed: int) -> str:
+    """The reason of an end, "" for the usual ones: out of memory if the kernel killed ``killed`` processes for it and
+    the end is by KILL (or says so, as a shell of its child), and the KILL is not the supervisor's.
+    """
+    return OOM_KILLED if killed and code == 128 + KILL and signalled != KILL else ""

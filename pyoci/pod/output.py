@@ -23,6 +23,7 @@ class Output:
     def __init__(self, directory: Directory, tell: Tell) -> None:
         self._directory = directory
         self._tell = tell
+        self._folder = -1  # of the logs
         self._logs: dict[str, Log] = {}
         self._pipes: dict[int, tuple[str, str, Lines]] = {}
 
@@ -30,7 +31,10 @@ class Output:
         """Takes over the reading end of a pipe; ``stream`` is stdout or stderr."""
         os.set_blocking(fd, False)
         if name not in self._logs:
-            self._logs[name] = Log(self._directory.log(name))
+            if self._folder < 0:
+                with self._directory.opened("logs") as folder:
+                    self._folder = os.dup(folder)
+            self._logs[name] = Log(self._folder, f"{name}.log")
         self._pipes[fd] = (name, stream, Lines())
 
     def read(self, fd: int) -> bool:
@@ -69,7 +73,9 @@ class Output:
             os.close(fd)
         for log in self._logs.values():
             log.close()
-        self._pipes, self._logs = {}, {}
+        if self._folder >= 0:
+            os.close(self._folder)
+        self._pipes, self._logs, self._folder = {}, {}, -1
 
     def _write(self, name: str, stream: str, entries: list[tuple[bytes, bool]]) -> None:
         if not entries:

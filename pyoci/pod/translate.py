@@ -7,10 +7,13 @@ Pure functions: every fact of the host comes in through Facts, every directory t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pyoci.pod import capabilities
 from pyoci.pod.model import SANDBOX, Container, Pod, Resources, Security
+
+if TYPE_CHECKING:
+    from pyoci.config import documents
 
 SHARED = ("network", "ipc", "uts")
 """The namespaces that every peer has in common with the sandbox; ``pid`` comes with shareProcessNamespace."""
@@ -18,6 +21,7 @@ SHARED = ("network", "ipc", "uts")
 FILES = {"network": "net", "ipc": "ipc", "uts": "uts", "pid": "pid"}
 """config.json's word for a namespace → its file in /proc/PID/ns."""
 
+_VERSION = "1.0.2"  # of the runtime specification: nothing here needs a later one
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _NOBODY = 65535  # the user of the sandbox, as in Kubernetes' own pause image
 _PERIOD = 100_000  # µs: the default of cpu.cfs_period_us, and kubelet's
@@ -54,36 +58,41 @@ def cgroup_parent(pod_name: str) -> str:
     return f"/pyoci-pod-{pod_name}"
 
 
-def sandbox(pod: Pod, facts: Facts, places: Places) -> dict[str, Any]:
+def sandbox(pod: Pod, facts: Facts, places: Places) -> documents.Config:
     """The sandbox's config: new namespaces, our pause, no capability, a root that nobody can write to.
 
     Its root file system (``rootfs`` of the bundle) holds ``/pause`` and the directories to mount on.
     """
     nobody = Security(_NOBODY, _NOBODY, (), (), ("ALL",), readonly_root=True, no_new_privileges=True)
-    namespaces: list[dict[str, str]] = [{"type": kind} for kind in (*SHARED, "pid", "mount")]
-    config = _config(pod, SANDBOX, namespaces, facts)
-    config["process"] = _process(("/pause",), [f"PATH={_PATH}"], "/", nobody, facts)
-    config["root"] = {"path": "rootfs", "readonly": True}
-    config["hostname"] = pod.hostname
-    config["mounts"] = _mounts(places.shm, facts)
-    return config
+    namespaces: list[documents.Namespace] = [{"type": kind} for kind in (*SHARED, "pid", "mount")]
+    return {
+        "ociVersion": _VERSION,
+        "annotations": _annotations(pod, SANDBOX),
+        "process": _process(("/pause",), [f"PATH={_PATH}"], "/", nobody, facts),
+        "root": {"path": "rootfs", "readonly": True},
+        "hostname": pod.hostname,
+        "mounts": _mounts(places.shm),
+        "linux": _linux(pod, SANDBOX, namespaces, Resources(), facts),
+    }
 
 
-def peer(pod: Pod, container: Container, sandbox_pid: int, facts: Facts, places: Places) -> dict[str, Any]:
+def peer(pod: Pod, container: Container, sandbox_pid: int, facts: Facts, places: Places) -> documents.Config:
     """The config of a container that joins the sandbox whose init has the PID ``sandbox_pid`` on the host."""
     joined = (*SHARED, "pid") if pod.share_pid else SHARED
-    namespaces = [{"type": kind, "path": f"/proc/{sandbox_pid}/ns/{FILES[kind]}"} for kind in joined]
+    namespaces: list[documents.Namespace] = [
+        {"type": kind, "path": f"/proc/{sandbox_pid}/ns/{FILES[kind]}"} for kind in joined
+    ]
     namespaces += [{"type": kind} for kind in ("pid", "mount") if kind not in joined]
     env = environment(pod, container)
-    argv = arguments(container, env)
-    config = _config(pod, container.name, namespaces, facts)
-    config["process"] = _process(argv, [f"{key}={value}" for key, value in env.items()], container.cwd,
-                                 container.security, facts)  # fmt: skip
-    config["root"] = {"path": "rootfs", "readonly": container.security.readonly_root}
-    config["mounts"] = _mounts(places.shm, facts)
-    _add_volumes(config["mounts"], container, places)
-    config["linux"]["resources"] |= resources(container.resources)
-    return config
+    pairs = [f"{key}={value}" for key, value in env.items()]
+    return {
+        "ociVersion": _VERSION,
+        "annotations": _annotations(pod, container.name),
+        "process": _process(arguments(container, env), pairs, container.cwd, container.security, facts),
+        "root": {"path": "rootfs", "readonly": container.security.readonly_root},
+        "mounts": _with_volumes(_mounts(places.shm), container, places),
+        "linux": _linux(pod, container.name, namespaces, container.resources, facts),
+    }
 
 
 def container_id(pod_name: str, name: str) -> str:
@@ -128,47 +137,51 @@ def expand(text: str, env: dict[str, str]) -> str:
             result.append("$")
 
 
-def resources(wanted: Resources) -> dict[str, Any]:
-    """config.json's linux.resources for limits and requests, by kubelet's arithmetic."""
-    result: dict[str, Any] = {}
-    cpu: dict[str, int] = {}
-    if wanted.cpu_request is not None:
-        cpu["shares"] = min(max(wanted.cpu_request * 1024 // 1000, _SHARES_MIN), _SHARES_MAX)
-    if wanted.cpu_limit is not None:
-        cpu["quota"] = max(wanted.cpu_limit * _PERIOD // 1000, _QUOTA_MIN)
-        cpu["period"] = _PERIOD
-    if cpu:
-        result["cpu"] = cpu
+def resources(wanted: Resources) -> documents.Resources:
+    """config.json's linux.resources for limits and requests, by kubelet's arithmetic; and the device list."""
+    result: documents.Resources = {"devices": _devices()}
+    if wanted.cpu_request is not None or wanted.cpu_limit is not None:
+        cpu = result["cpu"] = {}
+        if wanted.cpu_request is not None:
+            cpu["shares"] = min(max(wanted.cpu_request * 1024 // 1000, _SHARES_MIN), _SHARES_MAX)
+        if wanted.cpu_limit is not None:
+            cpu["quota"] = max(wanted.cpu_limit * _PERIOD // 1000, _QUOTA_MIN)
+            cpu["period"] = _PERIOD
     if wanted.memory_limit is not None:
         result["memory"] = {"limit": wanted.memory_limit}
     return result
 
 
-def _config(pod: Pod, name: str, namespaces: list[dict[str, str]], facts: Facts) -> dict[str, Any]:
+def _annotations(pod: Pod, name: str) -> dict[str, str]:
+    return pod.annotations | {"org.pyoci.pod.name": pod.name, "org.pyoci.pod.container": name}
+
+
+def _linux(
+    pod: Pod, name: str, namespaces: list[documents.Namespace], wanted: Resources, facts: Facts
+) -> documents.Linux:
     if facts.cgroup_namespace:
         namespaces = [*namespaces, {"type": "cgroup"}]
-    devices = [{"allow": False, "access": "rwm"}]
-    devices += [
-        {"allow": True, "type": "c", "major": major, "minor": minor, "access": "rwm"}
-        for major, minor in ((1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 2), (136, None))
-    ]
-    devices = [{key: value for key, value in device.items() if value is not None} for device in devices]
     return {
-        "ociVersion": "1.0.2",
-        "annotations": pod.annotations | {"org.pyoci.pod.name": pod.name, "org.pyoci.pod.container": name},
-        "linux": {
-            "namespaces": namespaces,
-            "cgroupsPath": f"{cgroup_parent(pod.name)}/{name}",
-            "resources": {"devices": devices},
-            "maskedPaths": list(_MASKED),
-            "readonlyPaths": list(_READONLY),
-        },
+        "namespaces": namespaces,
+        "cgroupsPath": f"{cgroup_parent(pod.name)}/{name}",
+        "resources": resources(wanted),
+        "maskedPaths": list(_MASKED),
+        "readonlyPaths": list(_READONLY),
     }
 
 
-def _process(argv: tuple[str, ...], env: list[str], cwd: str, security: Security, facts: Facts) -> dict[str, Any]:
+def _devices() -> list[documents.DeviceRule]:
+    """Those that every container has (config-linux.md, "Default Devices"), and no others."""
+    rules: list[documents.DeviceRule] = [{"allow": False, "access": "rwm"}]
+    for major, minor in ((1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 2)):
+        rules.append({"allow": True, "type": "c", "major": major, "minor": minor, "access": "rwm"})
+    rules.append({"allow": True, "type": "c", "major": 136, "access": "rwm"})  # the terminals of /dev/pts
+    return rules
+
+
+def _process(argv: tuple[str, ...], env: list[str], cwd: str, security: Security, facts: Facts) -> documents.Process:
     granted = capabilities.granted(security.add, security.drop, facts.capabilities)
-    user: dict[str, Any] = {"uid": security.user, "gid": security.group}
+    user: documents.User = {"uid": security.user, "gid": security.group}
     if security.groups:
         user["additionalGids"] = list(security.groups)
     return {
@@ -177,12 +190,12 @@ def _process(argv: tuple[str, ...], env: list[str], cwd: str, security: Security
         "args": list(argv),
         "env": env,
         "cwd": cwd,
-        "capabilities": {kind: granted for kind in ("bounding", "effective", "permitted")},
+        "capabilities": {"bounding": granted, "effective": granted, "permitted": granted},
         "noNewPrivileges": security.no_new_privileges,
     }
 
 
-def _mounts(shm: str, facts: Facts) -> list[dict[str, Any]]:
+def _mounts(shm: str) -> list[documents.Mount]:
     closed = ["nosuid", "noexec", "nodev"]
     cgroup = [*closed, "relatime", "ro"]
     terminals = ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]
@@ -197,10 +210,10 @@ def _mounts(shm: str, facts: Facts) -> list[dict[str, Any]]:
     ]
 
 
-def _add_volumes(mounts: list[dict[str, Any]], container: Container, places: Places) -> None:
+def _with_volumes(mounts: list[documents.Mount], container: Container, places: Places) -> list[documents.Mount]:
     """Adds /etc files and volumes; a volume at the same place takes the place of what is there by default."""
     taken = {mount.path for mount in container.mounts}
-    mounts[:] = [mount for mount in mounts if mount["destination"] not in taken]
+    mounts = [mount for mount in mounts if mount["destination"] not in taken]
     access = "ro" if container.security.readonly_root else "rw"
     for name, source in places.etc.items():
         if not taken & {f"/etc/{name}", "/etc"}:
@@ -211,7 +224,8 @@ def _add_volumes(mounts: list[dict[str, Any]], container: Container, places: Pla
         if mount.volume in places.own:
             options.append("exec")  # /run, where the pod's directory is, is often mounted noexec
         mounts.append(_mount(mount.path, "bind", places.volumes[mount.volume], options))
+    return mounts
 
 
-def _mount(destination: str, kind: str, source: str, options: list[str]) -> dict[str, Any]:
+def _mount(destination: str, kind: str, source: str, options: list[str]) -> documents.Mount:
     return {"destination": destination, "type": kind, "source": source, "options": options}

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from datetime import datetime
 
 from harness.pods import WAITS, Pods
 from harness.runtime import wait_until
@@ -112,8 +113,10 @@ def test_delays_between_restarts_grow(pods: Pods) -> None:
     with pods.start(pods.container("a", "exit 1"), restartPolicy="Always", flags=flags) as pod:
         wait_until(lambda: pod.member("a")["restarts"] >= 3, "three restarts")
         events = [event for event in pod.inspect()["events"] if event["container"] == "a"]
-        starts = [event["time"] for event in events if event["event"] == "started"]
-        ends = [event["time"] for event in events if event["event"] == "ended"]
+        starts, ends = (
+            [datetime.fromisoformat(event["time"]).timestamp() for event in events if event["event"] == what]
+            for what in ("started", "ended")
+        )
         delays = [start - end for start, end in zip(starts[1:4], ends, strict=False)]
         assert delays[1] >= 0.2
         assert delays[2] >= 0.4

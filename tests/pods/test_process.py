@@ -113,7 +113,7 @@ def test_memory_limit_is_felt(pods: Pods) -> None:
     script = "exec dd if=/dev/zero of=/dev/null bs=64M count=1"
     assert pods.run(pods.container("a", script)).code == 0
     result = pods.run(pods.container("a", script, resources={"limits": {"memory": "16Mi"}}))
-    assert "a             ended: exit status 137: signal 9" in result.err, result
+    assert "a             ended: exit status 137: out of memory" in result.err, result
 
 
 def test_pause_has_no_capability_and_nobodys_identity(pods: Pods) -> None:

@@ -3,16 +3,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from pyoci.cli import pod_tables
 from pyoci.errors import PodError
-from pyoci.pod import directory, tables
+from pyoci.pod import directory, state
 from pyoci.pod.directory import Directory
-from pyoci.pod.logs import LARGEST, LONGEST, Lines, Log, Reader, timestamp
+from pyoci.pod.logs import LARGEST, LONGEST, Lines, Log, Reader
 
 
 def test_lines_are_cut() -> None:
@@ -27,8 +30,15 @@ def test_lines_are_cut() -> None:
     assert lines.feed(b"z" * 2 * LONGEST + b"\n") == [(b"z" * LONGEST, False), (b"z" * LONGEST, True)]
 
 
-def test_log_is_in_the_format_of_cri(tmp_path: Path) -> None:
-    log = Log(str(tmp_path / "log"))
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[int]:
+    fd = os.open(tmp_path, os.O_RDONLY)
+    yield fd
+    os.close(fd)
+
+
+def test_log_is_in_the_format_of_cri(tmp_path: Path, folder: int) -> None:
+    log = Log(folder, "log")
     log.write("stdout", [(b"one", True), (b"par", False)])
     log.write("stderr", [(b"two words", True)])
     log.write("stdout", [(b"t", True)])
@@ -37,26 +47,26 @@ def test_log_is_in_the_format_of_cri(tmp_path: Path) -> None:
     lines = (tmp_path / "log").read_bytes().splitlines()
     assert len(lines) == 4
     assert all(re.fullmatch(shape, line) for line in lines)
-    found = Reader(str(tmp_path / "log")).read()
+    found = Reader(folder, "log").read()
     assert [(stream, text) for _, stream, text in found] == [
         ("stdout", b"one"), ("stderr", b"two words"), ("stdout", b"part"),
     ]  # fmt: skip
     assert os.stat(tmp_path / "log").st_mode & 0o777 == 0o600
 
 
-def test_log_is_read_on(tmp_path: Path) -> None:
-    reader = Reader(str(tmp_path / "log"))
+def test_log_is_read_on(folder: int) -> None:
+    reader = Reader(folder, "log")
     assert reader.read() == []
-    log = Log(str(tmp_path / "log"))
+    log = Log(folder, "log")
     for number in range(3):
         log.write("stdout", [(b"%d" % number, True)])
         assert [text for _, _, text in reader.read()] == [b"%d" % number]
     log.close()
 
 
-def test_log_is_rotated_and_nothing_is_lost_to_a_reader(tmp_path: Path) -> None:
+def test_log_is_rotated_and_nothing_is_lost_to_a_reader(tmp_path: Path, folder: int) -> None:
     path = str(tmp_path / "log")
-    log, reader = Log(path), Reader(path)
+    log, reader = Log(folder, "log"), Reader(folder, "log")
     count, piece = 0, b"x" * 10000
     seen = 0
     while not os.path.exists(path + ".1"):
@@ -66,12 +76,17 @@ def test_log_is_rotated_and_nothing_is_lost_to_a_reader(tmp_path: Path) -> None:
     seen += len(reader.read())
     assert seen == count
     assert os.path.getsize(path + ".1") <= LARGEST
-    assert len(Reader(path).read()) == count
+    assert len(Reader(folder, "log").read()) == count
     log.close()
 
 
-def test_timestamp() -> None:
-    assert timestamp(1_475_798_989_669_794_202) == "2016-10-07T00:09:49.669794202Z"
+def test_symlinks_are_no_logs(tmp_path: Path, folder: int) -> None:
+    (tmp_path / "victim").write_text("kept")
+    (tmp_path / "log").symlink_to("victim")
+    with pytest.raises(OSError, match="Too many levels"):
+        Log(folder, "log")
+    with pytest.raises(OSError, match="Too many levels"):
+        Reader(folder, "log").read()
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../x", "A", "a\n", ".hidden", "a" * 64, "-a"])
@@ -90,7 +105,7 @@ def test_claim_makes_a_closed_directory(tmp_path: Path) -> None:
     assert made.path == f"{tmp_path}/state-pods/p"
     assert os.stat(made.path).st_mode & 0o777 == 0o700
     assert os.stat(made.parent).st_mode & 0o777 == 0o700
-    assert Path(made.manifest).read_bytes() == b"kind: Pod\n"
+    assert Path(made.path, "manifest.yaml").read_bytes() == b"kind: Pod\n"
     assert os.listdir(made.parent) == ["p"]
     assert directory.names(f"{tmp_path}/state") == ["p"]
     os.close(lock)
@@ -116,13 +131,51 @@ def test_state_is_replaced(tmp_path: Path) -> None:
     made, lock = claimed(tmp_path)
     with pytest.raises(PodError, match="has no state yet"):
         made.load()
-    made.save('{"containers": []}')
-    assert made.load() == {"containers": []}
-    for damage in ("", "{", "[]", "null", '{"containers": 1}'):
+    saved = state.unknown("p")
+    made.save(json.dumps(saved))
+    assert made.load() == saved
+    for damage in ("", "{", "[]", "null", '{"containers": []}', json.dumps(saved | {"containers": [{"name": "a"}]}),
+                   json.dumps(saved | {"created": 1.5}), json.dumps(saved | {"events": [1]})):  # fmt: skip
         Path(made.path, "pod.json").write_text(damage)
-        with pytest.raises(PodError, match="pod p: read"):
+        with pytest.raises(PodError, match="pod p: read .*/pod.json: ."):
             made.load()
+    Path(made.path, "pod.json").unlink()
+    os.mkfifo(f"{made.path}/pod.json")
+    with pytest.raises(PodError, match="pod p: read .*/pod.json: not a pod's state"):
+        made.load()
     os.close(lock)
+
+
+@pytest.mark.parametrize("part", ["state-pods", "state-pods/p", "state-pods/p/pod.json", "state-pods/p/lock"])
+def test_no_symlink_is_followed(tmp_path: Path, part: str) -> None:
+    """Whatever of a pod's directory is a symlink: what it points to is not read, locked, written or removed."""
+    made, lock = claimed(tmp_path)
+    os.close(lock)
+    made.save(json.dumps(state.unknown("p")))
+    (tmp_path / part).rename(tmp_path / "elsewhere")
+    (tmp_path / part).symlink_to(tmp_path / "elsewhere")
+
+    def snapshot() -> list[tuple[str, int]]:
+        return [(str(path), path.lstat().st_mtime_ns) for path in sorted((tmp_path / "elsewhere").rglob("*"))]
+
+    before = snapshot()
+    if not part.endswith("lock"):
+        with pytest.raises(PodError, match="symlink"):
+            made.load()
+    if not part.endswith("json"):
+        with pytest.raises(PodError, match="symlink"):
+            made.take_lock()
+    if part == "state-pods":
+        with pytest.raises(PodError, match="symlink"):
+            made.claim(b"")
+        with pytest.raises(PodError, match="symlink"):
+            directory.names(f"{tmp_path}/state")
+    if part == "state-pods/p":
+        with pytest.raises(PodError, match="symlink"):
+            made.save("{}")
+        with pytest.raises(PodError, match="exists already"):
+            made.claim(b"")
+    assert snapshot() == before
 
 
 def test_unknown_pod(tmp_path: Path) -> None:
@@ -135,8 +188,8 @@ def test_unknown_pod(tmp_path: Path) -> None:
     [(0, "0s"), (59.9, "59s"), (61, "1m01s"), (3600, "1h00m"), (90000, "1d1h"), (-5, "0s")],
 )
 def test_duration(seconds: float, text: str) -> None:
-    assert tables.duration(seconds) == text
+    assert pod_tables.duration(seconds) == text
 
 
 def test_columns_are_aligned() -> None:
-    assert tables.columns([("A", "B"), ("long", ""), ("x", "y")]) == "A     B\nlong\nx     y\n"
+    assert pod_tables.columns([("A", "B"), ("long", ""), ("x", "y")]) == "A     B\nlong\nx     y\n"

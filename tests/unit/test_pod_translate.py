@@ -106,7 +106,9 @@ def test_expand(text: str, expected: str) -> None:
     ],
 )
 def test_resources(wanted: Resources, expected: dict[str, Any]) -> None:
-    assert translate.resources(wanted) == expected
+    made = translate.resources(wanted)
+    assert made.pop("devices")[0] == {"allow": False, "access": "rwm"}
+    assert made == expected
 
 
 def test_limits_do_not_take_the_place_of_the_device_list(tmp_path: Path) -> None:

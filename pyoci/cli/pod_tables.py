@@ -3,70 +3,70 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
-from typing import Any
+from time import localtime, strftime
 
 from pyoci.pod.inspection import NAMESPACES
+from pyoci.pod.state import ContainerState, Event, Namespace, PodState, seconds
 
-Document = dict[str, Any]
 
-
-def pods(states: Sequence[Document], now: float) -> str:
+def pods(states: Sequence[PodState], now: float) -> str:
     """``pod ps``: a line a pod."""
     rows = [("NAME", "STATUS", "READY", "RESTARTS", "AGE", "MANIFEST")]
     for state in states:
         containers = [one for one in state["containers"] if one["kind"] == "container"]
         ready = sum(one["status"] == "running" for one in containers) if state["phase"] != "Unknown" else 0
         restarts = sum(one["restarts"] for one in state["containers"])
-        age = duration(now - state["created"]) if "created" in state else "-"
+        age = duration(now - seconds(state["created"])) if state["created"] else "-"
         count = f"{ready}/{len(containers)}"
         rows.append((state["name"], state["phase"], count, str(restarts), age, state["manifest"]))
     return columns(rows)
 
 
-def inspection(state: Document) -> str:
+def inspection(state: PodState) -> str:
     """``pod inspect``: what the pod is, the matrix of namespaces, the network, the containers, the events."""
     parts = [_head(state), "\n" + matrix(state), "\n" + network(state), "\n" + containers(state), "\n" + history(state)]
     return "".join(parts)
 
 
-def matrix(state: Document) -> str:
+def matrix(state: PodState) -> str:
     """A row a running container, a column a namespace, its inode, and whose it is.
 
     ``=`` marks the sandbox's namespace, ``host`` the machine's; no mark is a namespace of the container's own.
     """
     rows: list[tuple[str, ...]] = [("NAMESPACES", *(f"  {name}" for name in NAMESPACES))]
     for one in state["containers"]:
-        if one["namespaces"]:
-            cells = [_cell(one, one["namespaces"][name]) for name in NAMESPACES]
+        found = one.get("namespaces")
+        if found:
+            cells = [_cell(one, found[name]) for name in NAMESPACES]
             rows.append((("pause" if one["kind"] == "sandbox" else one["name"]), *cells))
     if len(rows) == 1:
         return "NAMESPACES  none: nothing runs\n"
     return columns(rows) + "(= the same namespace as the sandbox's;  host: the machine's;  no mark: its own)\n"
 
 
-def _cell(one: Document, namespace: Document) -> str:
+def _cell(one: ContainerState, namespace: Namespace) -> str:
     if namespace["host"]:
         return "  host"
     mark = "= " if namespace["sandbox"] and one["kind"] != "sandbox" else "  "
     return f"{mark}{namespace['inode']}"
 
 
-def network(state: Document) -> str:
+def network(state: PodState) -> str:
     """The interfaces of the sandbox."""
-    if state["networkError"]:
+    links = state.get("network")
+    if state.get("networkError"):
         return f"NETWORK  unknown: {state['networkError']}\n"
-    if not state["network"]:
+    if not links:
         return "NETWORK  none\n"
     rows = [("NETWORK", "STATE", "MTU", "ADDRESSES")]
-    for link in state["network"]:
+    for link in links:
         addresses = " ".join(link["addresses"]) or "-"
         rows.append((link["name"], "up" if link["up"] else "down", str(link["mtu"]), addresses))
     return columns(rows)
 
 
-def containers(state: Document) -> str:
+def containers(state: PodState) -> str:
     """A line a container, in the order of their start."""
     rows = [("CONTAINERS", "KIND", "STATUS", "PID", "EXIT", "RESTARTS", "ID")]
     for one in state["containers"]:
@@ -77,17 +77,18 @@ def containers(state: Document) -> str:
     return columns(rows)
 
 
-def history(state: Document) -> str:
+def history(state: PodState) -> str:
     """What happened, a line an event, with seconds since the pod began."""
     lines = ["EVENTS\n"]
     width = max((len(event["container"]) for event in state["events"]), default=0)
-    lines += [event_line(event, state["created"], width) for event in state["events"]]
+    lines += [event_line(event, seconds(state["created"]), width) for event in state["events"]]
     return "".join(lines)
 
 
-def event_line(event: Document, begin: float | None, width: int) -> str:
+def event_line(event: Event, begin: float | None, width: int) -> str:
     """One event. begin: the time that counts as 0, None to show the time of day."""
-    when = clock(event["time"]) if begin is None else f"{event['time'] - begin:+10.3f} s"
+    time = seconds(event["time"])
+    when = clock(time) if begin is None else f"{time - begin:+10.3f} s"
     text = f"  {when}  {event['container'] or 'pod':<{max(width, 3)}}  {event['event']}"
     return text + (f": {event['detail']}" if event["detail"] else "") + "\n"
 
@@ -99,9 +100,9 @@ def columns(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def duration(seconds: float) -> str:
+def duration(age: float) -> str:
     """An age in its largest whole unit and the next: 12s, 3m05s, 2h10m, 5d3h."""
-    whole = max(0, int(seconds))
+    whole = max(0, int(age))
     if whole < 60:
         return f"{whole}s"
     if whole < 3600:
@@ -111,16 +112,16 @@ def duration(seconds: float) -> str:
     return f"{whole // 86400}d{whole % 86400 // 3600}h"
 
 
-def clock(seconds: float) -> str:
+def clock(time: float) -> str:
     """The local time of day with milliseconds."""
-    milliseconds = int(seconds * 1000) % 1000
-    return time.strftime("%H:%M:%S", time.localtime(seconds)) + f".{milliseconds:03d}"
+    milliseconds = int(time * 1000) % 1000
+    return strftime("%H:%M:%S", localtime(time)) + f".{milliseconds:03d}"
 
 
-def _head(state: Document) -> str:
+def _head(state: PodState) -> str:
     rows = [
         ("POD", state["name"]),
-        ("status", state["phase"] + (f": {state['reason']}" if state.get("reason") else "")),
+        ("status", state["phase"] + (f": {state['reason']}" if state["reason"] else "")),
         ("manifest", state["manifest"]),
         ("supervisor", f"pid {state['supervisor']}"),
         ("policy", f"restart {state['restartPolicy']}, grace period {state['grace']} s, "

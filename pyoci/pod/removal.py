@@ -6,31 +6,33 @@ from __future__ import annotations
 import errno
 import os
 
-from pyoci.errors import PodError
+from pyoci.errors import PodError, reason
 
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def remove(path: str) -> None:
-    """Removes a directory and all that is in it, whatever its depth; one that is not there is fine.
+def remove(parent: int, name: str) -> None:
+    """Removes ``name`` below an open directory, with all that is in it, whatever its depth; absent is fine.
 
     A container decides how deep its directories are nested, so there is no recursion and no descriptor held for each
     level: what is found in a subdirectory is moved up to the top, and each directory is moved at most once. Symlinks
-    are never followed. Raises PodError.
+    are removed, never followed. Raises PodError.
     """
     try:
-        top = os.open(path, _DIRECTORY)
-    except FileNotFoundError:
-        return
+        try:
+            if _remove_one(parent, name):
+                return
+        except FileNotFoundError:
+            return
+        top = os.open(name, _FOLDER, dir_fd=parent)
+        try:
+            _empty(top)
+        finally:
+            os.close(top)
+        os.rmdir(name, dir_fd=parent)
     except OSError as error:
-        raise PodError(f"remove {path}: {error.strerror}") from None
-    try:
-        _empty(top)
-        os.rmdir(path)
-    except OSError as error:
-        raise PodError(f"remove {path}: {error.filename or ''}: {error.strerror}") from None
-    finally:
-        os.close(top)
+        where = "" if error.filename in (None, name) else f" {error.filename}:"
+        raise PodError(f"remove {name}:{where} {reason(error)}") from error
 
 
 def _empty(top: int) -> None:
@@ -39,7 +41,7 @@ def _empty(top: int) -> None:
         for name in names:
             if _remove_one(top, name):
                 continue
-            below = os.open(name, _DIRECTORY, dir_fd=top)
+            below = os.open(name, _FOLDER, dir_fd=top)
             try:
                 for inner in os.listdir(below):
                     if not _remove_one(below, inner):

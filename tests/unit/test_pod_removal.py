@@ -8,8 +8,17 @@ from pathlib import Path
 
 import pytest
 
+from pyoci.container import host
 from pyoci.errors import PodError
-from pyoci.pod import trees
+from pyoci.pod import removal
+
+
+def remove(above: Path, name: str) -> None:
+    fd = os.open(above, os.O_RDONLY)
+    try:
+        removal.remove(fd, name)
+    finally:
+        os.close(fd)
 
 
 def test_whole_tree(tmp_path: Path) -> None:
@@ -22,7 +31,7 @@ def test_whole_tree(tmp_path: Path) -> None:
     (top / "a/link").symlink_to(tmp_path / "beside")
     (top / "a/b/link").symlink_to("/")
     os.mkfifo(top / "fifo")
-    trees.remove(str(top))
+    remove(tmp_path, "top")
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["beside", "kept"]
 
 
@@ -34,14 +43,25 @@ def test_deeper_than_paths_and_recursion_allow(tmp_path: Path) -> None:
         os.close(fd)
         fd = below
     os.close(fd)
-    trees.remove(str(tmp_path / "top"))
+    remove(tmp_path, "top")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_absent_is_fine_and_a_symlink_is_refused(tmp_path: Path) -> None:
-    trees.remove(str(tmp_path / "nothing"))
+def test_absent_is_fine_and_a_symlink_is_not_followed(tmp_path: Path) -> None:
+    remove(tmp_path, "nothing")
     (tmp_path / "directory").mkdir()
+    (tmp_path / "directory/kept").write_text("x")
     (tmp_path / "link").symlink_to("directory")
-    with pytest.raises(PodError, match="remove .*link: Not a directory|Too many levels"):
-        trees.remove(str(tmp_path / "link"))
-    assert (tmp_path / "directory").is_dir()
+    remove(tmp_path, "link")
+    assert [path.name for path in tmp_path.iterdir()] == ["directory"]
+    assert (tmp_path / "directory/kept").exists()
+
+
+def test_what_cannot_be_removed_is_named(tmp_path: Path) -> None:
+    (tmp_path / "top/mounted").mkdir(parents=True)
+    host.tmpfs(str(tmp_path / "top/mounted"), 0o700)
+    try:
+        with pytest.raises(PodError, match="^remove top: mounted: device or resource busy$"):
+            remove(tmp_path, "top")
+    finally:
+        host.unmount(str(tmp_path / "top/mounted"))

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A piece of work in a process of its own: what holds it up, stops it or kills it leaves the supervisor alone.
+
+    supervisor ── fork ──> job: makes, kills or removes a container; writes its result to a pipe, and ends
+               <── the job's pidfd is readable ──
+
+The container's init is the job's child. When the job ends the kernel gives it to the supervisor, which is a child
+subreaper (prctl(2)). A job ends with its supervisor.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+from collections.abc import Callable
+
+from pyoci.container import host
+from pyoci.errors import OutOfMemory, PodError, PyociError, reason
+
+_LONGEST = 4096  # bytes of a result; one write of so many never waits for a reader (PIPE_BUF, pipe(7))
+_DEAD = 10.0  # seconds for the kernel to end a process after KILL
+
+
+class Job:
+    """Runs ``work``, and is over when ``pidfd`` is readable."""
+
+    def __init__(self, work: Callable[[], str | None], limit: float) -> None:
+        """limit: seconds after which end_if_late() kills it. Raises OSError if there can be no more processes."""
+        self._limit = limit
+        self.deadline = time.monotonic() + limit
+        self._late = False
+        self._reader, writer = os.pipe2(os.O_CLOEXEC)
+        parent = os.getpid()
+        try:
+            self.pid = os.fork()
+            if self.pid == 0:
+                _run(work, writer, parent)
+        except OSError:
+            os.close(self._reader)
+            raise
+        finally:
+            os.close(writer)
+        self.pidfd = os.pidfd_open(self.pid)
+
+    def dismiss(self) -> None:
+        """Takes the end of a job whose result nobody wants."""
+        try:
+            self.result()
+        except PyociError:
+            pass
+
+    def kill(self) -> None:
+        """Ends it; what it was making is left half made."""
+        try:
+            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+    def end_if_late(self, now: float) -> None:
+        """Kills it if its time is over."""
+        if now >= self.deadline:
+            self._late = True
+            self.deadline = now + _DEAD
+            self.kill()
+
+    def result(self) -> str:
+        """Waits for its end. Returns what ``work`` returned ("" for None).
+
+        Raises PodError or OutOfMemory with the words of what it raised, and PodError if it was killed.
+        """
+        try:
+            end = os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED)
+            data = os.read(self._reader, _LONGEST)
+        finally:
+            os.close(self._reader)
+            os.close(self.pidfd)
+        if self._late:
+            raise PodError(f"not done within {self._limit:g} s")
+        if not data or end is None:
+            raise PodError("ended without a word" + (f", by signal {end.si_status}" if end and end.si_status else ""))
+        return _result(data)
+
+
+def readable(fd: int, seconds: float) -> bool:
+    """Waits until a descriptor is readable (a pidfd: until its process has ended), ``seconds`` at most."""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(max(0, int(seconds * 1000))))
+
+
+def _run(work: Callable[[], str | None], writer: int, parent: int) -> None:
+    """The child: never returns."""
+    try:
+        signal.set_wakeup_fd(-1)  # or a signal to us would count as one to the supervisor
+        host.end_with(parent)
+        os.write(writer, _told(work))
+    finally:
+        os._exit(0)
+
+
+def _told(work: Callable[[], str | None]) -> bytes:
+    """What ``work`` returns or raises, as a message of one line."""
+    try:
+        kind, text = "done", work() or ""
+    except OutOfMemory as error:
+        kind, text = "out of memory", str(error)
+    except PyociError as error:
+        kind, text = "failed", str(error)
+    except OSError as error:
+        kind, text = "failed", f"{error.filename}: {reason(error)}" if error.filename else reason(error)
+    except Exception as error:
+        kind, text = "failed", f"internal error: {type(error).__name__}: {error}"
+    return f"{kind}\n{text}".encode(errors="replace")[:_LONGEST]
+
+
+def _result(data: bytes) -> str:
+    kind, _, text = data.decode(errors="replace").partition("\n")
+    if kind == "done":
+        return text
+    raise OutOfMemory(text) if kind == "out of memory" else PodError(text)
