@@ -58,18 +58,55 @@ int op_propagation(struct init *init, const struct op_propagation *args) {
     return 0;
 }
 
+static int fill_slot(struct init *init, int64_t slot, int tree, const char *path) {
+    if (tree < 0)
+        return fail(init, "open_tree", path);
+    init->slots[slot] = tree;
+    return 0;
+}
+
 int op_open_tree(struct init *init, const struct op_open_tree *args) {
     const char *path = args->path;
+    const char *step;
     unsigned int flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC;
     if (args->recursive)
         flags |= AT_RECURSIVE;
-    if (args->nofollow)
-        flags |= AT_SYMLINK_NOFOLLOW;
-    int fd = open_tree(AT_FDCWD, path, flags);
-    if (fd < 0)
-        return fail(init, "open_tree", path);
-    init->slots[args->slot] = fd;
-    return 0;
+    if (!args->inside)
+        return fill_slot(init, args->slot, open_tree(AT_FDCWD, path, flags), path);
+    int source = resolve(init, path, 0, RESOLVE_EXISTING, &step);
+    if (source < 0)
+        return fail(init, step, path);
+    int tree = open_tree(source, "", flags | AT_EMPTY_PATH);
+    int done = fill_slot(init, args->slot, tree, path);
+    close(source);
+    return done;
+}
+
+static bool is_node(int fd, const struct op_open_node *args) {
+    struct stat st;
+    return fstat(fd, &st) == 0 && (st.st_mode & S_IFMT) == args->type && st.st_rdev == args->device;
+}
+
+/* Where no node can be made, the host's is bound; but only the very device, whatever its name is there. */
+int op_open_node(struct init *init, const struct op_open_node *args) {
+    int error = 0;
+    const char *const paths[] = {args->path, args->otherwise};
+    for (size_t i = 0; i < 2; i++) {
+        int node = open(paths[i], O_PATH | O_CLOEXEC);
+        if (node < 0 && errno != ENOENT && errno != ENOTDIR)
+            return fail(init, "open", paths[i]);
+        if (node >= 0 && is_node(node, args)) {
+            int tree = open_tree(node, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
+            int done = fill_slot(init, args->slot, tree, paths[i]);
+            close(node);
+            return done;
+        }
+        if (node >= 0)
+            close(node);
+        if (i == 0)
+            error = node < 0 ? errno : ENODEV;
+    }
+    return fail_with(init, "open", args->path, error, "the host has no such device there");
 }
 
 int op_bind(struct init *init, const struct op_bind *args) {

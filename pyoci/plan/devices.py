@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 
-from pyoci.kernel.devices import LINKS
+from pyoci.kernel.devices import LINKS, S_IFIFO
 from pyoci.plan import ops
 
 TYPE_CHECKING = False
@@ -17,7 +17,8 @@ PRESENT = ops.errnos(17)  # EEXIST: what the image has there is as good
 
 
 def operations(config: ContainerConfig, mounts: Mounts, by_bind: bool) -> list[ops.Op]:
-    """The nodes and links; ``by_bind``: nodes cannot be made (a user namespace), so the host's are bound.
+    """The nodes and links; ``by_bind``: nodes cannot be made (a user namespace), so the host's are bound, and keep the
+    host's mode and owner.
 
     Where /dev is a bind of some directory it is left as it is: what stands there is the caller's.
     """
@@ -25,12 +26,11 @@ def operations(config: ContainerConfig, mounts: Mounts, by_bind: bool) -> list[o
         return []
     nodes = config.devices
     links: list[ops.Op] = [ops.Symlink("", path, target, PRESENT) for path, target in LINKS if path not in nodes]
-    if by_bind:
-        for node in nodes.values():
-            mounts.bind(node.path, node.path, False, node.where)
-        return links
-    made: list[ops.Op] = [
-        ops.Mknod(node.where, path, node.kind | node.mode, os.makedev(node.major, node.minor), node.uid, node.gid)
-        for path, node in nodes.items()
-    ]
+    made: list[ops.Op] = []
+    for path, node in nodes.items():
+        if by_bind and node.kind != S_IFIFO:
+            mounts.bind_node(node)
+        else:
+            device = os.makedev(node.major, node.minor)
+            made.append(ops.Mknod(node.where, path, node.kind | node.mode, device, node.uid, node.gid))
     return made + links

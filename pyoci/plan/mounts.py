@@ -3,17 +3,20 @@
 
 from __future__ import annotations
 
+import os
+
 from pyoci import protocol
 from pyoci.config.mounts import BIND, CGROUP, REMOUNT
 from pyoci.errors import SpecError
-from pyoci.kernel.mounts import ON_PROC, RDONLY
-from pyoci.kernel.namespaces import NEWCGROUP
+from pyoci.kernel.devices import S_IFBLK
+from pyoci.kernel.mounts import NODEV, NOEXEC, NOSUID, ON_PROC, RDONLY
+from pyoci.kernel.namespaces import NEWCGROUP, NEWNET, NEWUSER
 from pyoci.plan import ops
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyoci.config.mounts import MountConfig
-    from pyoci.config.normal import ContainerConfig
+    from pyoci.config.normal import ContainerConfig, DeviceNode, Namespaces
     from pyoci.plan.facts import Facts
 
     # enum plan_mount_flag, attributes to set, to clear, propagation
@@ -21,17 +24,19 @@ if TYPE_CHECKING:
 
 
 class Mounts:
-    """The operations of all mounts: ``sources`` open the host's trees, ``steps`` mount, ``last`` come when nothing
-    more is to be made in the root (a read-only tmpfs would refuse it)."""
+    """The operations of all mounts: ``sources`` open the host's trees before a user namespace takes hold, ``steps``
+    mount, ``last`` come when nothing more is to be made in the root (a read-only tmpfs would refuse it)."""
 
-    __slots__ = ("sources", "steps", "last", "_apart", "_facts", "_own_cgroup", "_slot")
+    __slots__ = ("sources", "steps", "last", "_apart", "_facts", "_host_sys", "_own_cgroup", "_roots", "_slot")
 
-    def __init__(self, config: ContainerConfig, facts: Facts, sources_first: bool) -> None:
+    def __init__(self, config: ContainerConfig, facts: Facts) -> None:
         self.sources: list[ops.Op] = []
         self.steps: list[ops.Op] = []
         self.last: list[ops.Op] = []
         self._facts = facts
-        self._apart = sources_first
+        self._roots = [_parts(path) for path in (facts.rootfs, facts.host_path(config.root))]
+        self._apart = config.namespaces.private(NEWUSER)
+        self._host_sys = self._apart and not _owns_network(config.namespaces)
         self._own_cgroup = config.namespaces.private(NEWCGROUP)
         self._slot = 0
         for mount in config.mounts:
@@ -42,9 +47,31 @@ class Mounts:
     ) -> None:
         """A bind mount. Raises SpecError."""
         slot = self.new_slot(where)
-        opened = ops.OpenTree(where, source, slot, recursive, nofollow=False)
-        (self.sources if self._apart else self.steps).append(opened)
+        inside = self._inside(source)
+        if inside:
+            self.steps.append(ops.OpenTree(where, inside, slot, recursive, inside=True))
+        else:
+            opened = ops.OpenTree(where, source, slot, recursive, inside=False)
+            (self.sources if self._apart else self.steps).append(opened)
         self.steps.append(ops.Bind(where, slot, target, *attributes))
+
+    def _inside(self, source: str) -> str:
+        """The path inside the root of a source that lies there, or "". An earlier mount may be what makes it, so it is
+        opened in its turn; and it is looked up in the root, so that no link of the image's leads out."""
+        parts = _parts(source)
+        for root in self._roots:
+            if root and parts[: len(root)] == root and ".." not in parts:
+                return "/" + "/".join(parts[len(root) :])
+        return ""
+
+    def bind_node(self, node: DeviceNode) -> None:
+        """A bind mount of the host's device in place of a node, by its path or by its number. Raises SpecError."""
+        slot = self.new_slot(node.where)
+        by_number = f"/dev/{'block' if node.kind == S_IFBLK else 'char'}/{node.major}:{node.minor}"
+        device = os.makedev(node.major, node.minor)
+        opened = ops.OpenNode(node.where, node.path, by_number, slot, node.kind, device)
+        (self.sources if self._apart else self.steps).append(opened)
+        self.steps.append(ops.Bind(node.where, slot, node.path, 0, NOSUID | NOEXEC, 0, 0))
 
     def new_slot(self, where: str) -> int:
         """A slot for a mount that is not attached yet. Raises SpecError."""
@@ -85,6 +112,12 @@ class Mounts:
         late = 0
         if fs_type in ("proc", "sysfs"):
             flags |= protocol.PLAN_MOUNT_NO_SYMLINKS
+        if fs_type == "sysfs" and self._host_sys:
+            # Read-only, with all below it: the host's cgroups are among that.
+            attr = mount.attr[0] & (NOSUID | NODEV | NOEXEC) | RDONLY
+            flags |= protocol.PLAN_MOUNT_RECURSIVE_ATTR
+            self.bind("/sys", mount.target, True, mount.where, (flags, attr, 0, mount.propagation))
+            return
         if fs_type == "tmpfs":
             if not any(option.startswith("mode=") for option in mount.data):
                 flags |= protocol.PLAN_MOUNT_KEEP_MODE
@@ -126,6 +159,15 @@ class Mounts:
             if len(names) > 1:
                 whole = ",".join(names)
                 self.steps += [ops.Symlink(where, f"{target}/{name}", whole, 0) for name in names]
+
+
+def _owns_network(namespaces: Namespaces) -> bool:
+    """Whether the user namespace owns the network's: else the kernel makes no sysfs (sysfs_init_fs_context)."""
+    return bool(namespaces.new & NEWNET) or (namespaces.joins(NEWNET) and namespaces.joins(NEWUSER))
+
+
+def _parts(path: str) -> list[str]:
+    return [part for part in path.split("/") if part not in ("", ".")]
 
 
 def _flags(mount: MountConfig) -> int:

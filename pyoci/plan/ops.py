@@ -19,6 +19,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+NODES = {0o020000: "c", 0o060000: "b", 0o010000: "p"}
+
+
+def device_numbers(device: int) -> tuple[int, int]:
+    """Major and minor number of a dev_t of Linux, on any host."""
+    return (device >> 8) & 0xFFF, (device & 0xFF) | ((device >> 12) & 0xFFF00)
+
 
 class Setns(records.Setns):
     """Enter a namespace by descriptor; ``path`` is for people."""
@@ -109,7 +116,28 @@ class OpenTree(records.OpenTree):
     __slots__ = ()
 
     def details(self) -> str:
-        return f"{self.path} -> slot {self.slot}{' recursive' if self.recursive else ''}"
+        words = [" recursive" if self.recursive else "", " inside the root" if self.inside else ""]
+        return f"{self.path} -> slot {self.slot}{''.join(words)}"
+
+
+class OpenNode(records.OpenNode):
+    """Clone a device node of the host's into a slot, where none can be made."""
+
+    __slots__ = ()
+
+    def shown(self) -> dict[str, Any]:
+        major, minor = device_numbers(self.device)
+        return {
+            "path": self.path,
+            "otherwise": self.otherwise,
+            "slot": self.slot,
+            "type": NODES.get(self.type, "?"),
+            "major": major,
+            "minor": minor,
+        }
+
+    def details(self) -> str:
+        return "{path} {type} {major}:{minor} -> slot {slot}".format_map(self.shown())
 
 
 class Fsmount(records.Fsmount):
@@ -160,21 +188,18 @@ class MountSetattr(records.MountSetattr):
         return f"{self.path} {_attributes(self)}"
 
 
-NODES = {0o020000: "c", 0o060000: "b", 0o010000: "p"}
-
-
 class Mknod(records.Mknod):
     """A device node, or a FIFO."""
 
     __slots__ = ()
 
     def shown(self) -> dict[str, Any]:
-        device = self.device
+        major, minor = device_numbers(self.device)
         return {
             "path": self.path,
             "type": NODES.get(self.mode & 0o170000, "?"),
-            "major": (device >> 8) & 0xFFF,
-            "minor": (device & 0xFF) | ((device >> 12) & 0xFFF00),
+            "major": major,
+            "minor": minor,
             "mode": f"{self.mode & 0o7777:o}",
             "uid": self.uid,
             "gid": self.gid,

@@ -43,7 +43,7 @@ def create_plan(config: ContainerConfig, facts: Facts) -> LaunchPlan:
     new, joined = config.namespaces.new, config.namespaces.joined
     plan = LaunchPlan(Layout(facts.preserve_fds), namespaces.clone_flags(config.namespaces), joined)
     in_user_namespace = config.namespaces.private(NEWUSER)
-    mounts = Mounts(config, facts, sources_first=in_user_namespace)
+    mounts = Mounts(config, facts)
     nodes = devices.operations(config, mounts, by_bind=in_user_namespace)
     become_member = namespaces.become_member(config.namespaces)
     plan.in_child = bool(become_member)

@@ -459,4 +459,24 @@ CRUN = (
         "names a hook by its path alone",
         "runtime/test_hooks.py::test_error_names_the_hook_in_the_words_of_runc",
     ),
+    Difference(
+        "crun",
+        "a source inside the root file system is looked up on the host, so that a link of the image's leads out",
+        "runtime/test_mounts.py::test_bind_source_inside_the_root_does_not_lead_out",
+    ),
+    Difference(
+        "crun",
+        "the host's sysfs and cgroups come writable into the user namespace",
+        "runtime/test_mounts.py::test_sys_of_the_host_network_in_a_user_namespace",
+    ),
+    Difference(
+        "crun",
+        "mounts once more for each mention of a path",
+        "runtime/test_mounts.py::test_masked_path_that_is_named_twice",
+    ),
+    Difference(
+        "crun",
+        "in a user namespace it binds what the host has of that name, whatever device that is",
+        "runtime/test_devices.py::test_device_in_a_user_namespace_that_the_host_has_not",
+    ),
 )

@@ -307,4 +307,31 @@ RUNC = (
         "podman does not know it as a runtime that can do without control groups",
         "engines/test_podman.py::test_without_control_groups",
     ),
+    Difference(
+        "runc",
+        "1.1 opens bind sources before it mounts anything, where there is a user namespace",
+        "runtime/test_mounts.py::test_bind_source_that_an_earlier_mount_makes[True]",
+    ),
+    Difference(
+        "runc",
+        "a source inside the root file system is looked up on the host, so that a link of the image's leads out",
+        "runtime/test_mounts.py::test_bind_source_inside_the_root_does_not_lead_out",
+    ),
+    Difference(
+        "runc",
+        "has no substitute for a sysfs that the kernel refuses",
+        "runtime/test_mounts.py::test_sys_of_the_host_network_in_a_user_namespace",
+    ),
+    Difference(
+        "runc",
+        "mounts once more for each mention of a path",
+        "runtime/test_mounts.py::test_masked_path_that_is_named_twice",
+    ),
+    Difference(
+        "runc",
+        "in a user namespace it binds what the host has of that name, with its mount's options",
+        "runtime/test_devices.py::test_devices_in_a_user_namespace_are_the_ones_asked_for",
+        "runtime/test_devices.py::test_device_in_a_user_namespace_that_the_host_has_not",
+        "runtime/test_devices.py::test_devices_in_a_user_namespace_are_nosuid_noexec",
+    ),
 )

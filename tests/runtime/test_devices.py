@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import stat
+from pathlib import Path
 
 import pytest
 from harness.bundle import bind
@@ -86,6 +87,45 @@ def test_devices_in_a_user_namespace_are_binds(runtime: Runtime) -> None:
     """mknod(2) is refused there, so that the host's node is bound."""
     bundle = runtime.bundle().map_users().sh("stat -c '%n %t:%T' /dev/null /dev/zero; echo x > /dev/null")
     assert runtime.output(bundle).split() == ["/dev/null", "1:3", "/dev/zero", "1:5"]
+
+
+def test_devices_in_a_user_namespace_are_the_ones_asked_for(runtime: Runtime) -> None:
+    """The number decides, not the name: where the host has another device of that name, or none, it is looked up by
+    its number; a FIFO is made, for the kernel allows it."""
+    bundle = runtime.bundle().map_users().sh("stat -c '%n %F %t:%T' /dev/fuse /dev/elsewhere /dev/pipe")
+    bundle.linux["devices"] = [
+        {"path": "/dev/fuse", "type": "c", "major": 1, "minor": 5},
+        {"path": "/dev/elsewhere", "type": "c", "major": 1, "minor": 7},
+        {"path": "/dev/pipe", "type": "p"},
+    ]
+    numbers = [Path(f"/dev/char/1:{minor}") for minor in (5, 7)]
+    made = [path for path in numbers if not path.exists()]  # as udev makes them
+    Path("/dev/char").mkdir(exist_ok=True)
+    try:
+        for path in made:
+            path.symlink_to("../zero" if path.name == "1:5" else "../full")
+        found = runtime.output(bundle).splitlines()
+    finally:
+        for path in made:
+            path.unlink()
+    character = "character special file"
+    assert found == [f"/dev/fuse {character} 1:5", f"/dev/elsewhere {character} 1:7", "/dev/pipe fifo 0:0"]
+
+
+def test_device_in_a_user_namespace_that_the_host_has_not(runtime: Runtime) -> None:
+    """Never another one instead, of the same name."""
+    bundle = runtime.bundle().map_users()
+    bundle.linux["devices"] = [{"path": "/dev/full", "type": "c", "major": 250, "minor": 251}]
+    assert "/dev/full" in runtime.refuses(bundle)
+    bundle.linux["devices"] = [{"path": "/dev/full", "type": "b", "major": 1, "minor": 7}]  # the number of another type
+    assert "/dev/full" in runtime.refuses(bundle)
+
+
+def test_devices_in_a_user_namespace_are_nosuid_noexec(runtime: Runtime) -> None:
+    bundle = runtime.bundle().map_users().sh("grep ' /dev/null ' /proc/self/mounts")
+    options = runtime.output(bundle).split()[3].split(",")
+    assert {"nosuid", "noexec"} <= set(options)
+    assert "nodev" not in options
 
 
 def test_dev_that_is_bound(runtime: Runtime) -> None:

@@ -381,6 +381,53 @@ def test_no_mounts_at_all(runtime: Runtime) -> None:
     assert runtime.output(bundle) == "ok\n"
 
 
+@pytest.mark.parametrize("mapped", [False, True])
+def test_bind_source_that_an_earlier_mount_makes(runtime: Runtime, mapped: bool) -> None:
+    """Inside the root file system; a user namespace makes no difference."""
+    bundle = runtime.bundle().sh("cat /seen/made /relative/made; grep -c ' /seen ' /proc/self/mounts")
+    if mapped:
+        bundle.map_users()
+    volume = runtime.tmp / "volume"
+    (volume / "deep").mkdir(parents=True)
+    (volume / "deep" / "made").write_text("made\n")
+    bundle.mounts.append(bind(volume, "/data", "bind"))
+    bundle.mounts.append(bind(bundle.rootfs / "data" / "deep", "/seen", "bind", "ro"))
+    bundle.mounts.append(bind("rootfs/data/deep", "/relative", "bind"))
+    assert runtime.output(bundle) == "made\nmade\n1\n"
+
+
+def test_bind_source_inside_the_root_does_not_lead_out(runtime: Runtime) -> None:
+    """A link of the image's counts from the container's root, as for a mount's target."""
+    secret = runtime.tmp / "secret"
+    secret.mkdir()
+    (secret / "canary").write_text("the host's")
+    bundle = runtime.bundle().sh("ls /seen")
+    (bundle.rootfs / "link").symlink_to(secret)
+    bundle.mounts.append(bind(bundle.rootfs / "link", "/seen", "bind"))
+    assert "canary" not in (runtime.run(bundle).out or "")
+
+
+@pytest.mark.parametrize("cgroup", [False, True])
+def test_sys_of_the_host_network_in_a_user_namespace(runtime: Runtime, cgroup: bool) -> None:
+    """The kernel makes no sysfs for who does not own the network namespace: the host's is bound, all of it read-only,
+    for its cgroups are below it."""
+    bundle = runtime.bundle().map_users().sh("grep -E ' /sys(/|  *)' /proc/self/mounts; ls /sys/class/net")
+    bundle.drop_namespace("network")
+    bundle.mounts[:] = [entry for entry in bundle.mounts if cgroup or entry["destination"] != "/sys/fs/cgroup"]
+    out = runtime.output(bundle).splitlines()
+    mounts = [line.split() for line in out if " /sys" in line]
+    assert [mount[2] for mount in mounts if mount[1] == "/sys"] == ["sysfs"]
+    assert all("ro" in mount[3].split(",") for mount in mounts), mounts
+    assert set(os.listdir("/sys/class/net")) <= set(out)
+
+
+def test_masked_path_that_is_named_twice(runtime: Runtime) -> None:
+    bundle = runtime.bundle().sh("grep -c ' /proc/keys ' /proc/self/mounts; grep -c ' /proc/bus ' /proc/self/mounts")
+    bundle.linux["maskedPaths"] = ["/proc/keys", "/proc/keys", "/proc/./keys"]
+    bundle.linux["readonlyPaths"] = ["/proc/bus", "/proc/./bus", "/proc/bus"]
+    assert runtime.output(bundle) == "1\n1\n"
+
+
 def test_masked_file_and_directory(runtime: Runtime) -> None:
     bundle = runtime.bundle().sh(
         "cat /work/secret; ls -A /work/dir; echo x > /work/dir/y; stat -c '%t:%T' /work/secret"

@@ -70,7 +70,7 @@ def plan(sync: int) -> bytes:
     """A plan with an operation of each kind that has lists or numbers to go wrong."""
     operations: list[ops.Op] = [
         ops.Setsid(""),
-        ops.OpenTree("", "/etc", 0, recursive=True, nofollow=False),
+        ops.OpenTree("", "/etc", 0, recursive=True, inside=False),
         ops.Mount("/mounts/0", "proc", "/proc", ["source=proc", "hidepid=2"], 0, 0, 0, 0),
         ops.Hook("/hooks/createContainer/0", "/bin/true", ["true"], ["A=b"], 0),
         ops.Environment("/process/env", ["PATH=/bin", "TERM=xterm"]),
