@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``python3 -IS -m pyoci``: the same program as the installed launcher, without frozen modules."""
+"""``python3 -m pyoci``: the same program as the installed command."""
 
 from __future__ import annotations
 

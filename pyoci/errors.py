@@ -1,24 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every error that pyoci raises on purpose.
+"""The errors that pyoci raises.
 
     PyociError                   one line for the user; exit status 1
      ├─ UsageError               the command line
-     ├─ InvalidId                a container ID that may not become a directory name
+     ├─ InvalidId                a container ID is not allowed
      ├─ NotFound                 no such container
      ├─ AlreadyExists            the ID is taken
-     ├─ NotRunning               the container is not in a state that the verb needs
+     ├─ NotRunning               the verb needs a container with a process
      ├─ StateError               state.json of a container cannot be read
-     ├─ SpecError                config.json asks for what it may not; has a JSON pointer
-     │   └─ UnsupportedError     the specification has it, pyoci does not yet
-     ├─ CgroupError              a control group refused
+     ├─ SpecError                config.json is malformed or asks for something not allowed; has a JSON pointer
+     │   └─ UnsupportedError     a property of the specification that pyoci does not support yet
+     ├─ CgroupError              an operation on a control group failed
      │   └─ OutOfMemory          the memory limit is too small for what is in the group
      ├─ SeccompError             a profile cannot be compiled
      ├─ HookError                a hook failed, or took too long
-     ├─ PodError                 a pod manifest, or a pod's supervisor
+     ├─ PodError                 a pod manifest is wrong, or an operation on a pod failed
      └─ LaunchError              an operation of the launch plan failed inside the namespaces
 
-A message reads ``verb object: reason (where; hint)``: lower case, no full stop, and it names the path and the
-property. Engines match some of the texts (docs/engines.md), so these are constants here.
+The form of a message is ``verb object: reason (where; hint)``: lower case, without a full stop, with the path and the
+property at fault. Engines match some of the texts (docs/engines.md).
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def reason(error: OSError, missing: str = "not found") -> str:
 class PyociError(Exception):
     """An error that the user can act on. ``str()`` of it is one line.
 
-    lines: what a terminal shows in place of that line, where several faults are told at once; else empty.
+    lines: what a terminal shows instead if there are several faults; empty otherwise.
     """
 
     lines: tuple[str, ...] = ()
@@ -83,13 +83,13 @@ class NotRunning(PyociError):
 
 
 class StateError(PyociError):
-    """The stored state of a container is missing, truncated or not ours."""
+    """The stored state of a container is missing, truncated or not valid."""
 
 
 class SpecError(PyociError):
     """A document asks for something that is malformed or not allowed.
 
-    pointer: JSON pointer (RFC 6901) to the property; value: what stands there; hint: what is allowed.
+    pointer: JSON pointer (RFC 6901) to the property; value: its value; hint: what is allowed.
     """
 
     def __init__(
@@ -105,15 +105,15 @@ class SpecError(PyociError):
 
 
 class UnsupportedError(SpecError):
-    """The specification has this property; this version of pyoci refuses it by name instead of skipping it."""
+    """The specification has this property, but pyoci does not support it yet. It is refused, never ignored."""
 
 
 class CgroupError(PyociError):
-    """A control group cannot be made, written, read or removed."""
+    """A control group cannot be created, written, read or removed."""
 
 
 class OutOfMemory(CgroupError):
-    """The kernel killed pyoci-init because the memory limit was used up, or refused a limit below what is in use."""
+    """The kernel killed pyoci-init at the memory limit, or refused a limit below the memory in use."""
 
 
 class SeccompError(PyociError):
@@ -121,20 +121,20 @@ class SeccompError(PyociError):
 
 
 class HookError(PyociError):
-    """A hook ended with a failure or ran out of its time."""
+    """A hook failed or exceeded its time limit."""
 
 
 def hook_words(kind: str, index: int | str, path: str) -> str:
-    """Returns how messages name a hook: in runc's words, which those who write hooks look for."""
+    """Returns how messages name a hook. These are runc's words, which callers of hooks look for."""
     return f"error running {kind} hook #{index}: {path}"
 
 
 class PodError(PyociError):
-    """A pod manifest is refused, or a pod is not in the state that a command needs."""
+    """A pod manifest is refused, or a pod is not in the state that a command requires."""
 
     @classmethod
     def of_faults(cls, name: str, faults: list[str]) -> PodError:
-        """The error for all faults of the manifest ``name``; the first ``FAULTS_TOLD`` of them are named."""
+        """Returns the error for all faults of the manifest ``name``; the first ``FAULTS_TOLD`` of them are named."""
         if len(faults) == 1:
             return cls(f"{name}: {faults[0]}")
         head, told = f"{name}: {len(faults)} faults", faults[:FAULTS_TOLD]
@@ -154,7 +154,7 @@ class LaunchError(PyociError):
 
 
 def token(name: str) -> str:
-    """A reference token of a JSON pointer (RFC 6901), in one line: control characters are escaped, a long name cut."""
+    """Returns a token of a JSON pointer (RFC 6901) on one line: control characters escaped, a long name cut."""
     if not name.isprintable():
         name = name.encode("unicode_escape").decode("ascii")
     if len(name) > _LONGEST_TOKEN:
@@ -166,7 +166,7 @@ _LONGEST_TOKEN = 80  # characters
 
 
 def _shortened(value: Any) -> str:
-    """One line of at most 80 characters that shows a JSON value."""
+    """Returns at most 80 characters that show a JSON value."""
     text = repr(value)
     if isinstance(value, bool):
         text = "true" if value else "false"

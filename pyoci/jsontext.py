@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""JSON through CPython's C accelerator, without the ``json`` package.
+"""JSON by CPython's C accelerator, without the ``json`` package.
 
-``import json`` costs more than a whole bare interpreter start, because its decoder and encoder import ``re``.
-The work itself is done by the C module ``_json``, which this module calls directly; where that module is missing
-(another Python implementation), the package serves.
+``import json`` takes longer than the start of a bare interpreter, because its decoder and encoder import ``re``. The C
+module ``_json`` does the work, and this module calls it directly. Python implementations without it use the package.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ except ImportError:  # pragma: no cover - not CPython
 
 
 class _Context:
-    """What ``_json.make_scanner`` reads its settings from (see ``json.decoder.JSONDecoder``)."""
+    """The settings that ``_json.make_scanner`` reads (see ``json.decoder.JSONDecoder``)."""
 
     strict = True
     object_hook = None
@@ -37,9 +36,9 @@ class _Context:
 
 
 def loads(text: bytes | str) -> Any:
-    """The value of one JSON document (RFC 8259), UTF-8 if bytes.
+    """Returns the value of a JSON document (RFC 8259). Bytes must be UTF-8.
 
-    Raises ValueError that names line and column of the fault.
+    Raises ValueError, which names the line and column of the fault.
     """
     if isinstance(text, bytes):
         try:
@@ -58,7 +57,7 @@ def loads(text: bytes | str) -> Any:
     except RecursionError:
         raise ValueError("nested too deeply") from None
     except SystemError:
-        # For some faults the C module raises what json.decoder defines, and says nothing where that is not imported.
+        # For some faults the C module raises an exception of json.decoder, which fails if that is not imported.
         import json
 
         return json.loads(text)
@@ -69,7 +68,7 @@ def loads(text: bytes | str) -> Any:
 
 
 def dumps(value: Any, indent: int | None = None) -> str:
-    """The JSON text of a value; with ``indent`` (spaces a level) for people, else in one line."""
+    """Returns the JSON text of a value: one line, or with ``indent`` spaces per level."""
     if indent is not None or _make_scanner is None:
         import json
 

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What pyoci tells beside its result and its error: warnings, and with ``--debug`` what it does.
+"""Warnings and debug lines, from any room to the log.
 
-Every room may import this module; it imports nothing. The command line sets the listener (``cli/log.py``), which
-decides where a line goes. Without a listener nothing is told.
+Every room may import this module, and it imports nothing. The command line sets the listener (``cli/log.py``), which
+decides where a line goes. Without a listener, lines are dropped.
 
-A debug line costs nothing when nobody asked for it, so the caller tests first and formats after::
+A debug line must cost nothing if it is not wanted, so the caller tests before it formats::
 
     if report.debugging:
         report.debug(f"create {container_id}: {len(plan.operations)} operations")
@@ -27,19 +27,19 @@ _listener: Listener | None = None
 
 
 def listen(listener: Listener | None, debug: bool = False) -> None:
-    """Sends what is told from here on to ``listener(level, text)``. debug: whether it wants debug lines."""
+    """Sets the function that gets lines, as ``listener(level, text)``. debug: whether it wants debug lines."""
     global _listener, debugging
     _listener = listener
     debugging = debug
 
 
 def warn(text: str) -> None:
-    """Tells the user of something that is wrong but does not stop the verb, in the form of an error's line."""
+    """Warns of something that is wrong but does not stop the verb. The text has the form of an error message."""
     if _listener is not None:
         _listener(WARNING, text)
 
 
 def debug(text: str) -> None:
-    """Tells what has just been done. Call it only if ``debugging`` is true."""
+    """Says what has just been done. Call it only if ``debugging`` is true."""
     if _listener is not None:
         _listener(DEBUG, text)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``pyoci create``: a container up to, and not including, its program."""
+"""``pyoci create``: creates a container without running its program."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``pyoci delete``: what is left of a container, and with ``--force`` a living one too."""
+"""``pyoci delete``: deletes a container that has ended, or any container with ``--force``."""
 
 from __future__ import annotations
 

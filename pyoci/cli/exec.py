@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``pyoci exec``: one more program in a container, from a process document or from the command line."""
+"""``pyoci exec``: runs another program in a container, from a process document or a command line."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def run(settings: Settings, parsed: Parsed) -> int:
 
 
 def _cgroups(values: list[str]) -> dict[str, str]:
-    """``--cgroup``: controller to path; the empty controller stands for all, and then there is only one."""
+    """Returns the paths of ``--cgroup`` by controller. "" stands for all controllers, and is then the only key."""
     paths: dict[str, str] = {}
     for value in values:
         controllers, colon, path = value.partition(":")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The process document of ``exec``, changed as its flags say."""
+"""Changes the process document of ``exec`` according to its flags."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def change(process: Process, parsed: Parsed) -> None:
 
 
 def _with_variables(old: list[str], added: list[str]) -> list[str]:
-    """The environment with more; what is added takes the place of what has its name, for getenv(3) takes the first."""
+    """Returns the environment with variables added. They replace those of the same name: getenv(3) takes the first."""
     new = {line.partition("=")[0]: line for line in added}
     for name, line in new.items():
         if not name or "=" not in line:
@@ -53,10 +53,10 @@ def _with_variables(old: list[str], added: list[str]) -> list[str]:
 
 
 def _with_capabilities(sets: Capabilities, added: list[str]) -> Capabilities:
-    """The sets with more in bounding, effective and permitted.
+    """Returns the sets with capabilities added to bounding, effective and permitted.
 
-    The inheritable set stays as configured: a program with file capabilities would gain what is in it
-    (CVE-2022-24769). The ambient set can only hold what is inheritable (capabilities(7)), so it grows by that alone.
+    The inheritable set stays as configured, because a program with file capabilities would gain its members
+    (CVE-2022-24769). The ambient set may only hold inheritable capabilities (capabilities(7)), so it gets only those.
     """
     names = ["CAP_" + name.upper().removeprefix("CAP_") for name in added]
     inheritable = sets.get("inheritable", [])
@@ -74,7 +74,7 @@ def _union(old: list[str], more: list[str]) -> list[str]:
 
 
 def _number(text: str, flag: str) -> int:
-    """A user or group id: digits only, never a name to look up."""
+    """Returns a user or group ID. Only digits are accepted; names are not looked up. Raises UsageError."""
     if not (text.isascii() and text.isdigit() and len(text) <= 10 and int(text) <= _ID_MAX):
-        raise UsageError(f"exec: flag --{flag}: {text!r} is no id (a decimal number from 0 to {_ID_MAX})")
+        raise UsageError(f"exec: flag --{flag}: {text!r} is not an ID (a decimal number from 0 to {_ID_MAX})")
     return int(text)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``pyoci features``: what this runtime can do (features.md of the runtime specification)."""
+"""``pyoci features``: prints what this runtime supports (features.md of the runtime specification)."""
 
 from __future__ import annotations
 

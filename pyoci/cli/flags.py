@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Flags of a verb as a table, and a lenient parser for them.
+"""The flags of a verb as a table, and a lenient parser for them.
 
-Engines call with the flags of runc (Go: one dash or two, ``--tty=false``) and of crun (GNU: ``-dt``, ``--tty[=no]``).
-Both dialects are taken. A table is a tuple of rows, constants only, so that it costs nothing to import::
+Engines pass flags in the style of runc (Go: one dash or two, ``--tty=false``) and of crun (GNU: ``-dt``,
+``--tty[=no]``). The parser accepts both. A table is a tuple of constant rows, so that it costs nothing to import::
 
     TABLE = (
         ("bundle b", TEXT, "PATH", "the directory of the bundle"),
         ("detach d", BOOL, "", "leave the process in the background"),
     )
 
-The first name of a row is the one under which the value is found.
+The value of a flag is stored under the first name of its row.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _NO = ("false", "no", "off", "0", "f", "n")
 
 
 class Parsed:
-    """The outcome of :func:`parse`: values by a flag's first name, and the other words in ``words``."""
+    """The result of :func:`parse`: the values of flags, and the other words in ``words``."""
 
     __slots__ = ("_values", "words")
 
@@ -41,32 +41,32 @@ class Parsed:
         self.words = words
 
     def given(self, name: str) -> bool:
-        """Whether the flag was there at all."""
+        """Returns whether the flag was given."""
         return name in self._values
 
     def flag(self, name: str) -> bool:
-        """A BOOL flag; the last use counts; False when absent."""
+        """Returns the value of a BOOL flag, False if it was not given. The last use counts."""
         return self.text(name) == "true"
 
     def text(self, name: str, default: str = "") -> str:
-        """A TEXT flag; the last use counts."""
+        """Returns the value of a TEXT flag. The last use counts."""
         return self._values[name][-1] if name in self._values else default
 
     def number(self, name: str, default: int = 0) -> int:
-        """An INT flag; the last use counts."""
+        """Returns the value of an INT flag. The last use counts."""
         return int(self._values[name][-1]) if name in self._values else default
 
     def all(self, name: str) -> list[str]:
-        """A REPEAT flag: every value, in order."""
+        """Returns all values of a REPEAT flag, in order."""
         return self._values.get(name, [])
 
 
 def parse(table: Table, args: list[str], verb: str, stop_after: int = -1) -> Parsed:
     """Parses ``args`` by ``table``.
 
-    verb: for messages; empty for the global flags. stop_after: how many words end the flags, so that what follows
-    belongs to somebody else (1 for ``exec ID COMMAND...``); -1: flags and words may mix. ``--`` ends the flags too.
-    ``--help`` and ``-h`` are known everywhere, as ``help``. Raises UsageError.
+    verb: for messages, empty for the global flags; stop_after: the number of words after which flags end, because the
+    rest belongs to another program (1 for ``exec ID COMMAND...``), or -1 if flags and words may mix. ``--`` ends the
+    flags too. Every table has ``--help`` and ``-h``, as ``help``. Raises UsageError.
     """
     rows = {name: row for row in table for name in row[0].split()}
     rows.setdefault("help", _HELP)
@@ -96,9 +96,9 @@ def parse(table: Table, args: list[str], verb: str, stop_after: int = -1) -> Par
 
 
 def words(parsed: Parsed, verb: str, *names: str, optional: int = 0) -> list[str]:
-    """The words of a verb that takes exactly ``names``, of which the last ``optional`` may be missing.
+    """Returns the words of a verb that takes exactly ``names``, of which the last ``optional`` may be missing.
 
-    Raises UsageError that says which one is missing, or which is too many.
+    Raises UsageError, which names the missing word or the surplus one.
     """
     count = len(parsed.words)
     if count > len(names):
@@ -109,7 +109,10 @@ def words(parsed: Parsed, verb: str, *names: str, optional: int = 0) -> list[str
 
 
 def _split(rows: dict[str, Row], word: str, verb: str) -> list[tuple[Row, str | None]]:
-    """What one word that starts with a dash says: rows with their values; None stands for "the next word"."""
+    """Returns the flags in a word that starts with a dash: rows and values; None means that the next word is the value.
+
+    Raises UsageError.
+    """
     name, equals, value = word.lstrip("-").partition("=") if word[:2] != "--" else word[2:].partition("=")
     row = rows.get(name)
     if row is not None:
@@ -136,7 +139,7 @@ def _split(rows: dict[str, Row], word: str, verb: str) -> list[tuple[Row, str | 
 
 
 def _checked(row: Row, name: str, value: str, verb: str) -> str:
-    """The value as it is kept; raises UsageError if the row's kind does not allow it."""
+    """Returns the value in the form in which it is stored. Raises UsageError if the kind of the flag forbids it."""
     if row[1] == BOOL:
         if value.lower() not in _YES + _NO:
             raise _fault(verb, f"flag {_dashed(name)}: {value!r} is neither true nor false")
@@ -151,6 +154,6 @@ def _dashed(name: str) -> str:
 
 
 def _fault(verb: str, message: str, hint: bool = False) -> UsageError:
-    """The error to raise, with the verb before it, and behind it where to look."""
+    """Returns an error with the verb in front of it. hint: whether to mention the help."""
     tail = f"; try '{' '.join(['pyoci', *verb.split()])} --help'" if hint else ""
     return UsageError(f"{verb}: {message}{tail}" if verb else message + tail)

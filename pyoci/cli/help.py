@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Usage texts, made from the tables; imported only when somebody asks or mistypes."""
+"""Help texts, generated from the tables. Imported only for ``--help`` and for mistyped names."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ if TYPE_CHECKING:
 
 
 def near(name: str, names: Iterable[str]) -> str:
-    """Returns the one of ``names`` that was probably meant by the mistyped ``name``, or "" when none is close."""
+    """Returns the one of ``names`` that is closest to a mistyped ``name``, or "" if none is close."""
     best = min(((_distance(name, other), other) for other in names if len(other) > 1), default=(99, ""))
     return best[1] if best[0] <= min(3, max(1, len(name) // 3)) else ""
 
 
 def show_verb(verb: str, usage: str, summary: str, table: Table) -> int:
-    """Prints the help of one verb to stdout; 0."""
+    """Prints the help of one verb to stdout. Returns 0."""
     lines = [f"usage: pyoci [global flags] {verb} {usage}".rstrip(), "", summary, ""]
     write("\n".join([*lines, *_rows(table)]) + "\n")
     return 0
 
 
 def show_all(verbs: Iterable[tuple[str, str]], table: Table) -> int:
-    """Prints the global help to stdout; 0. verbs: name and one line each."""
+    """Prints the global help to stdout. Returns 0. verbs: name and summary of each."""
     lines = ["usage: pyoci [global flags] VERB [flags] [arguments]", "", "An OCI container runtime.", "", "verbs:"]
     lines += [f"  {name:<12}{summary}" for name, summary in verbs]
     lines += ["", "global flags:", *_rows(table), "", "'pyoci VERB --help' shows the flags of a verb."]
@@ -35,7 +35,7 @@ def show_all(verbs: Iterable[tuple[str, str]], table: Table) -> int:
 
 
 def _rows(table: Table) -> list[str]:
-    """One line a flag: its names, what it takes, and what it does."""
+    """Returns one line per flag: its names, its value, and what it does."""
     rows = [*table, ("help h", "bool", "", "print this help")]
     shown = []
     for names, _kind, value, text in rows:

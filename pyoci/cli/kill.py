@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``pyoci kill``: a signal for the process of a container, or for all its processes."""
+"""``pyoci kill``: sends a signal to the first process of a container, or to all of them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def run(settings: Settings, parsed: Parsed) -> int:
 
 
 def _number(name: str) -> int:
-    """The number of a signal. Raises UsageError."""
+    """Returns the number of a signal. Raises UsageError."""
     number = signals.number(name)
     if number < 0:
         raise UsageError(f"signal {name!r}: unknown (a name such as TERM, or a number from 1 to {signals.SIGRTMAX})")

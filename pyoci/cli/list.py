@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``pyoci list``: the containers of a state root."""
+"""``pyoci list``: lists the containers of a state root."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TABLE: Table = (
 )
 USAGE = "[flags]"
 
-# Column and the key of the state that it shows: the layout that scripts for runc expect.
+# The columns, and the keys of the state that they show. Scripts for runc expect this layout.
 _COLUMNS = (
     ("ID", "id"),
     ("PID", "pid"),
@@ -33,7 +33,7 @@ _GAP = 3
 
 
 def run(settings: Settings, parsed: Parsed) -> int:
-    """Prints the containers; a state that cannot be read costs a warning, not the list."""
+    """Prints the containers. Warns of a state that cannot be read, and lists the others."""
     from pyoci.container import listing
 
     flags.words(parsed, "list")
@@ -56,7 +56,7 @@ def run(settings: Settings, parsed: Parsed) -> int:
 
 
 def _table(rows: list[list[str]]) -> str:
-    """Columns aligned on the left, the last one as long as it is."""
+    """Returns the rows as text, with the columns aligned on the left."""
     widths = [max(_WIDTH, max(len(cell) for cell in column) + _GAP) for column in zip(*rows, strict=True)]
     lines = ["".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join(lines) + "\n"

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where messages go: to stderr, and to the target of ``--log``.
+"""Sends messages to stderr and to the target of ``--log``.
 
-An error goes to both. Warnings and debug lines go to the log if there is one, else to stderr: the stderr of ``create``
-becomes the container's own, and what is written there before ends up in the container's output.
+An error goes to both. Warnings and debug lines go to the log, or to stderr if there is no log. The stderr of ``create``
+becomes the stderr of the container, so what is written there would end up in the container's output.
 
-Podman reads a JSON log as one object and containerd takes the last line of level error. So a JSON file gets a single
-object from a verb that fails: warnings wait until the verb has ended, and an error carries them in its own object.
-``--debug`` writes every line at once, for a log that tells how far a verb came.
+Podman reads a JSON log as one object, and containerd takes the last line of level error. A failed verb therefore writes
+a single object to a JSON file. Warnings are held back until the verb ends, and an error includes them in its object.
+With ``--debug`` every line is written at once, so that the log shows how far a verb got.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ FORMATS = ("text", "json")
 JOURNAL = "/run/systemd/journal/socket"
 SYSLOG = "/dev/log"
 PRIORITIES = {ERROR: 3, WARNING: 4, DEBUG: 7}  # syslog(3)
-# What --log-level takes. crun and the libraries of other runtimes know more names.
+# The values of --log-level, with the other names that runtimes accept.
 LEVELS = {
     "panic": ERROR,
     "fatal": ERROR,
@@ -42,16 +42,16 @@ _FACILITY_USER = 1 << 3
 
 
 class Log:
-    """The messages of one call. No method but the constructor raises: a full disk must not hide an error."""
+    """The log of one call. Only the constructor raises, because a full disk must not hide an error."""
 
     __slots__ = ("_descriptor", "_format", "_held", "_identifier", "_priority", "_socket", "_started", "debugging")
 
     def __init__(self, target: str, log_format: str, level: str) -> None:
-        """target: ``PATH``, ``file:PATH``, ``journald:ID``, ``syslog:ID``, or "" for none; log_format: one of FORMATS,
-        for files; level: one of LEVELS, the least important that is told.
+        """Opens the log.
 
-        The file is created now (an engine takes a missing one for a failure of its own), the socket connected.
-        Raises OSError, UsageError.
+        target: ``PATH``, ``file:PATH``, ``journald:ID``, ``syslog:ID``, or "" for none; log_format: one of FORMATS,
+        for files; level: one of LEVELS. The file is created at once, because engines report a missing one as a failure
+        of their own. Raises OSError, UsageError.
         """
         if log_format not in FORMATS:
             raise UsageError(f"flag --log-format: {log_format!r} is neither text nor json")
@@ -74,7 +74,7 @@ class Log:
             self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
 
     def tell(self, level: str, text: str) -> None:
-        """Takes a warning or a debug line; the listener of :mod:`pyoci.report`."""
+        """Logs a warning or a debug line. This is the listener of :mod:`pyoci.report`."""
         if PRIORITIES[level] > self._priority:
             return
         message = output.one_line(text)
@@ -88,20 +88,20 @@ class Log:
             self._send(level, message)
 
     def error(self, message: str, lines: tuple[str, ...] = ()) -> None:
-        """Tells the error that ends the verb. lines: what stderr gets in place of the message."""
+        """Logs the error that ends the verb. lines: what stderr gets instead of the message."""
         message = output.one_line(message)
         _write_stderr("pyoci: " + "".join(f"{output.one_line(line)}\n" for line in lines or (message,)))
         held, self._held = self._held, []
         self._send(ERROR, message, held)
 
     def close(self) -> None:
-        """Writes the warnings of a verb that succeeded."""
+        """Writes the warnings that were held back; for a verb that succeeded."""
         for message in self._held:
             self._send(WARNING, message)
         self._held = []
 
     def _send(self, level: str, message: str, warnings: list[str] | None = None) -> None:
-        """Writes one message to the log, by one system call. warnings: those that belong into the same object."""
+        """Writes one message to the log with one system call. warnings: to be included in the same object."""
         if self._socket is None and self._descriptor < 0:
             return
         text = _FORMATTERS[self._format](level, self._identifier, message)
@@ -128,7 +128,7 @@ def _write_stderr(text: str) -> None:
     try:
         output.write(text, output.STDERR)
     except OSError:
-        pass  # nobody listens; the log and the exit status remain
+        pass  # stderr may be closed; the log and the exit status remain
 
 
 def _json(level: str, _identifier: str, message: str) -> str:
@@ -140,14 +140,14 @@ def _text(level: str, _identifier: str, message: str) -> str:
 
 
 def _journald(level: str, identifier: str, message: str) -> str:
-    """The native protocol of journald: lines of KEY=value (systemd, "Native Journal Protocol")."""
+    """Returns the message in journald's native protocol: lines of KEY=value (systemd, "Native Journal Protocol")."""
     return (
         f"PRIORITY={PRIORITIES[level]}\nSYSLOG_IDENTIFIER={identifier}\nSYSLOG_PID={os.getpid()}\nMESSAGE={message}\n"
     )
 
 
 def _syslog(level: str, identifier: str, message: str) -> str:
-    """RFC 3164, as local daemons read it."""
+    """Returns the message as RFC 3164 has it for local daemons."""
     stamp = time.strftime("%b %e %H:%M:%S", time.localtime())
     return f"<{_FACILITY_USER | PRIORITIES[level]}>{stamp} {identifier}[{os.getpid()}]: {message}"
 
@@ -156,7 +156,7 @@ _FORMATTERS = {"json": _json, "text": _text, "journald": _journald, "syslog": _s
 
 
 def _connect(path: str, target: str) -> socket:
-    """Returns a datagram socket of the daemon's, which never blocks on a daemon that does not read."""
+    """Returns a datagram socket to the daemon. It never blocks, even if the daemon does not read."""
     import _socket
 
     connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_NONBLOCK)

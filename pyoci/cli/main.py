@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command ``pyoci``: global flags, then a verb; the one place where errors are caught and told.
+"""The command ``pyoci``: parses the global flags, calls the verb, and reports errors.
 
 A verb ``V`` is the module ``pyoci.cli.V``. It has
 
     TABLE: flags.Table                                    its flags
     USAGE: str                                            what follows the verb, for --help
     STOP_AFTER: int                                       optional: see flags.parse
-    run(settings: Settings, parsed: Parsed) -> int        calls one function, prints; gives the exit status
+    run(settings: Settings, parsed: Parsed) -> int        calls one function and prints; returns the exit status
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ VERBS = (
     ("plan", "print what create would do, one operation per line"),
     ("pod", "run a pod from a manifest, without an engine"),
 )
-# Known by name, so that a caller is told plainly; podman probes the help of the first two.
+# Known by name, so that the error is plain. Podman calls the help of the first two.
 UNSUPPORTED = ("checkpoint", "restore", "pause", "resume", "ps", "update", "events", "mounts")
 
 
@@ -73,7 +73,7 @@ def main(argv: list[str]) -> int:
 
 
 def _fill_standard_descriptors() -> None:
-    """Puts the null device where the caller closed one of 0-2, lest a file of ours takes the number."""
+    """Opens the null device for each of 0-2 that the caller has closed, so that no other file takes the number."""
     for number in (0, 1, 2):
         try:
             os.get_inheritable(number)
@@ -117,7 +117,7 @@ def _help() -> int:
 
 
 def _open_log(parsed: flags.Parsed) -> Log:
-    """Raises UsageError, and OSError if the file cannot be opened."""
+    """Opens the log that the flags name. Raises UsageError, and OSError if the file cannot be opened."""
     from pyoci.cli.log import Log
 
     level = "debug" if parsed.flag("debug") else parsed.text("log-level", "warning").lower()
@@ -125,21 +125,21 @@ def _open_log(parsed: flags.Parsed) -> Log:
 
 
 def _told(error: OSError) -> str:
-    """Returns one line for an error of a system call that nobody gave better words."""
+    """Returns one line for an error of a system call that was not caught earlier."""
     names = " -> ".join(str(name) for name in (error.filename, error.filename2) if name is not None)
     about = f"{getattr(error, 'step', '')} {names}".strip()  # native.NativeError says which step it was
     return f"{about}: {reason(error)}" if about else reason(error)
 
 
 def _fail(message: str, log: Log | None, error: BaseException | None, lines: tuple[str, ...] = ()) -> int:
-    """Tells the error on stderr and to the log. Returns 1.
+    """Reports the error on stderr and in the log. Returns 1.
 
-    error: with --debug, to tell where it came from; lines: what stderr gets in place of the message.
+    error: the exception if its traceback is wanted (--debug); lines: what stderr gets instead of the message.
     """
     if log is None:
         from pyoci.cli.log import Log
 
-        log = Log("", "text", "error" if error is None else "debug")  # the flags that name another are at fault
+        log = Log("", "text", "error" if error is None else "debug")  # the flags that name the log are at fault
     if error is not None:
         for line in _trace(error):
             log.tell(report.DEBUG, line)
@@ -148,7 +148,7 @@ def _fail(message: str, log: Log | None, error: BaseException | None, lines: tup
 
 
 def _trace(error: BaseException) -> list[str]:
-    """Returns where an error came from, a line each: file, line and function, innermost last, then what caused it."""
+    """Returns the traceback of an error, innermost last, one line per call, then the errors that caused it."""
     lines = []
     step = error.__traceback__
     while step is not None:
@@ -164,5 +164,5 @@ def _trace(error: BaseException) -> list[str]:
 
 
 def _cause(error: BaseException) -> BaseException | None:
-    """Returns the exception that led to this one (``raise ... from``, or raised while that was handled)."""
+    """Returns the exception that caused this one (``raise ... from``, or raised while handling it), or None."""
     return error.__cause__ or (None if error.__suppress_context__ else error.__context__)

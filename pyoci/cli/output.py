@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writing to the standard descriptors, without the ``io`` stack: whole, or an error."""
+"""Writes to the standard descriptors, without the ``io`` module."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ STDERR = 2
 
 
 def write(text: str, descriptor: int = STDOUT) -> None:
-    """Writes all of ``text``; bytes that came from the file system as surrogates go out as they were.
+    """Writes all of ``text``. Surrogates, which stand for bytes that are not UTF-8, are written as those bytes.
 
-    Raises OSError, also when a pipe's reader is gone.
+    Raises OSError, also if the reader of a pipe is gone.
     """
     rest = text.encode("utf-8", "surrogateescape")
     while rest:
@@ -26,12 +26,12 @@ def write(text: str, descriptor: int = STDOUT) -> None:
 
 
 def one_line(text: str) -> str:
-    """The text with its line ends made visible, since every message is one line."""
+    """Returns the text with its line ends escaped, because every message is one line."""
     return text.replace("\r", "\\r").replace("\n", "\\n")
 
 
 def pretty(value: Any, margin: str = "") -> str:
-    """JSON text for people, two spaces a level; ``json`` itself would cost a whole interpreter start."""
+    """Returns indented JSON text, two spaces per level. Importing ``json`` would take as long as starting Python."""
     deeper = margin + "  "
     if isinstance(value, dict) and value:
         inner = [f"{deeper}{jsontext.dumps(key)}: {pretty(item, deeper)}" for key, item in value.items()]

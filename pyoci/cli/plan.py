@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``pyoci plan``: what ``create`` would do with a bundle, without doing it."""
+"""``pyoci plan``: prints what ``create`` would do with a bundle, without doing it."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``pyoci pod``: pods from Kubernetes manifests, without an engine."""
+"""``pyoci pod``: runs pods from Kubernetes manifests, without an engine."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def _run(settings: Settings, parsed: Parsed) -> int:
         name, up = commands.run_detached(runtime, path, name, backoff, parsed.number("wait", 60))
         output.write(f"{name}\n")
         if not up:
-            report.warn(f"pod {name}: not all of its containers have started yet; it goes on in the background")
+            report.warn(f"pod {name}: not all of its containers have started yet; it continues in the background")
         return 0
     from pyoci.cli.pod_output import View
 
@@ -127,7 +127,7 @@ def _logs(settings: Settings, parsed: Parsed) -> int:
         for batch in commands.logs(_directory(settings, name), one, parsed.flag("follow")):
             output.write(log_lines(batch, bool(one), parsed.flag("timestamps")))
     except (BrokenPipeError, KeyboardInterrupt):
-        pass  # whoever read has read enough
+        pass  # the reader has seen enough
     return 0
 
 
@@ -185,7 +185,7 @@ def _seconds(parsed: Parsed, name: str, default: float) -> float:
 
 
 def _help(command: str) -> int:
-    """The help of one command."""
+    """Prints the help of one command. Returns 0."""
     from pyoci.cli.help import show_verb
 
     usage, summary, table = COMMANDS[command]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What ``pyoci pod`` shows of a pod that runs: lines with the name of their container, and events."""
+"""Prints what happens in a pod: the lines of its containers, with their names, and events."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _WIDTH = 12
 
 
 class View(Audience):
-    """A pod in the foreground. Containers' lines go to the stream that they were printed to, events to stderr.
+    """The output of a pod in the foreground. Lines keep the stream that they were printed to; events go to stderr.
 
-    A stream whose reader is gone is not written to again, and the pod goes on.
+    If the reader of a stream is gone, the stream is not written to again, and the pod continues.
     """
 
     def __init__(self, quiet: bool) -> None:
@@ -23,11 +23,11 @@ class View(Audience):
         self._closed: set[int] = set()
 
     def line(self, name: str, stream: str, text: bytes) -> None:
-        """One line of a container."""
+        """Prints one line of a container."""
         self._write(prefixed(name, text), output.STDERR if stream == "stderr" else output.STDOUT)
 
     def event(self, event: Event) -> None:
-        """One event, unless they are not wanted."""
+        """Prints an event, unless only failures are wanted."""
         if not self._quiet or event["event"] in ("failed", "clean up failed"):
             self._write(pod_tables.event_line(event, None, _WIDTH), output.STDERR)
 
@@ -41,12 +41,12 @@ class View(Audience):
 
 
 def prefixed(name: str, text: bytes) -> str:
-    """A container's line behind its name; bytes that are not UTF-8 are kept as they are."""
+    """Returns the line of a container after its name. Bytes that are not UTF-8 are kept."""
     return f"{name:<{_WIDTH}} | {text.decode('utf-8', 'surrogateescape')}\n"
 
 
 def log_lines(batch: Sequence[tuple[str, str, str, bytes]], plain: bool, timestamps: bool) -> str:
-    """Lines of logs: (time, container, stream, text). plain: without the container's name."""
+    """Returns the text of log lines (time, container, stream, text). plain: without the names of the containers."""
     lines = []
     for when, name, _, text in batch:
         line = text.decode("utf-8", "surrogateescape") + "\n" if plain else prefixed(name, text)

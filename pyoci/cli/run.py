@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``pyoci run``: create and start, and in the foreground wait and delete."""
+"""``pyoci run``: creates and starts a container; in the foreground, waits for it and deletes it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ USAGE = "[flags] ID"
 
 
 def run(settings: Settings, parsed: Parsed) -> int:
-    """Runs the container; gives the exit status of its process, or 0 when detached."""
+    """Runs the container. Returns the exit status of its process, or 0 if it is detached."""
     from pyoci.container import run as container
 
     (container_id,) = flags.words(parsed, "run", "ID")

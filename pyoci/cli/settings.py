@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the global flags say, for every verb."""
+"""The global flags."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Settings:
 
     def __init__(self, parsed: Parsed) -> None:
         self.cgroup_manager = "systemd" if parsed.flag("systemd-cgroup") else "cgroupfs"
-        # podman gives both when a container shall have no cgroup: the more explicit flag counts
+        # podman passes both flags for a container without a cgroup: the more explicit one counts
         self.cgroup_manager = parsed.text("cgroup-manager", self.cgroup_manager)
         if self.cgroup_manager not in CGROUP_MANAGERS:
             raise UsageError(f"flag --cgroup-manager: {self.cgroup_manager!r} is none of {', '.join(CGROUP_MANAGERS)}")
@@ -45,14 +45,14 @@ class Settings:
         self.root_path = os.path.abspath(parsed.text("root") or _default_root(rootless))
 
     def root(self) -> Root:
-        """The state root, not created yet."""
+        """Returns the state root, not created yet."""
         from pyoci.container.paths import Root
 
         return Root(self.root_path)
 
 
 def _default_root(rootless: str) -> str:
-    """``/run/pyoci`` for root; the user's runtime directory (XDG Base Directory Specification) for others."""
+    """Returns ``/run/pyoci`` for root, and a directory in $XDG_RUNTIME_DIR (XDG Base Directory Specification) else."""
     if rootless == "false" or (rootless == "auto" and os.geteuid() == 0):
         return "/run/pyoci"
     return (os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}") + "/pyoci"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What several verbs share: the flags of ``create`` and ``run``, and what they become."""
+"""What several verbs share: the flags of ``create`` and ``run``, their options, and ``--regex``."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ CREATE: Table = (
     ("preserve-fds", INT, "N", "pass descriptors 3 to 3+N-1 to the process"),
 )
 
-# Far above what anybody hands over.
+# Far above what callers pass.
 PRESERVED_MAX = 65536
 
 
 def absolute(path: str) -> str:
-    """The path as it is now, before any chdir; empty stays empty."""
+    """Returns the absolute path, seen from the current directory; "" for ""."""
     return os.path.abspath(path) if path else ""
 
 
 def preserved(parsed: Parsed) -> tuple[int, list[str]]:
-    """How many descriptors from 3 on go to the process, and what its environment says of them.
+    """Returns how many descriptors from 3 on the process gets, and the variables that describe them.
 
-    Sockets that a service manager passed to us (sd_listen_fds(3): LISTEN_PID names us) come on top of
-    ``--preserve-fds``; inside the container their owner is process 1. Raises UsageError.
+    Sockets from a service manager (sd_listen_fds(3): LISTEN_PID is our PID) are added to ``--preserve-fds``. Inside the
+    container LISTEN_PID is 1. Raises UsageError.
     """
     count = parsed.number("preserve-fds")
     extra: list[str] = []
@@ -61,9 +61,9 @@ def preserved(parsed: Parsed) -> tuple[int, list[str]]:
 
 
 def _without_trailing_holes(count: int) -> int:
-    """How many descriptors from 3 on there are to hand over, of ``count``: up to the last one that our caller gave us.
+    """Returns how many of ``count`` descriptors from 3 on to pass, without holes at the end.
 
-    init's own descriptors come after the preserved ones, so holes at the end would only ask for a higher RLIMIT_NOFILE.
+    init's own descriptors follow the preserved ones, so holes at the end would only require a higher RLIMIT_NOFILE.
     """
     if not count:
         return 0
@@ -72,7 +72,7 @@ def _without_trailing_holes(count: int) -> int:
 
 
 def _given(number: int) -> bool:
-    """Whether our caller gave us this descriptor: what is our own is close-on-exec."""
+    """Returns whether the caller passed this descriptor. Our own descriptors are close-on-exec."""
     try:
         return os.get_inheritable(number)
     except OSError:
@@ -80,7 +80,7 @@ def _given(number: int) -> bool:
 
 
 def create_options(settings: Settings, parsed: Parsed) -> CreateOptions:
-    """The options of ``create`` from its flags."""
+    """Returns the options of ``create`` from its flags."""
     from pyoci.container.options import CreateOptions
 
     given = CreateOptions()
@@ -102,7 +102,7 @@ def take_launch(given: LaunchOptions, parsed: Parsed) -> None:
 
 
 def bundle(parsed: Parsed) -> str:
-    """The bundle's absolute path."""
+    """Returns the bundle's absolute path."""
     return os.path.abspath(parsed.text("bundle") or ".")
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``pyoci spec``: a config.json to start from."""
+"""``pyoci spec``: writes a config.json to start from."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ USAGE = "[flags]"
 
 
 def run(settings: Settings, parsed: Parsed) -> int:
-    """Writes the document; never over an existing file."""
+    """Writes the document. Never overwrites a file."""
     from pyoci.config import default
 
     flags.words(parsed, "spec")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``pyoci start``: the program of a created container."""
+"""``pyoci start``: runs the program of a created container."""
 
 from __future__ import annotations
 

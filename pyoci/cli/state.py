@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``pyoci state``: the state of a container, as the runtime specification defines it."""
+"""``pyoci state``: prints the state of a container, as the runtime specification defines it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Verbs of other runtimes that pyoci refuses by name, so far. Their flags are known for the probes of engines.
+"""Verbs of other runtimes that pyoci refuses by name. Their flags are known, because engines probe for them.
 
-podman asks ``checkpoint --help`` for exit status 0, and ``restore --lsm-mount-context`` for "requires an argument".
+Podman expects ``checkpoint --help`` to exit with 0, and ``restore --lsm-mount-context`` to say "requires an argument".
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ TABLES: dict[str, Table] = {
 
 
 def run(verb: str, args: list[str]) -> int:
-    """Help is given and a missing value named, as for any verb; then the verb is refused. Raises UsageError."""
+    """Prints the help, or raises UsageError: for faults in the flags, as with any verb, else because of the verb."""
     table = TABLES.get(verb)
     if table is not None and flags.parse(table, args, verb).flag("help"):
         from pyoci.cli.help import show_verb

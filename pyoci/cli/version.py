@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``pyoci --version``: docker and podman parse the first three lines."""
+"""``pyoci --version``: prints versions. docker and podman parse the first three lines."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pyoci.cli.output import write
 
 
 def show() -> int:
-    """Prints what this is and what it stands on; 0."""
+    """Prints the versions of pyoci and of what it uses. Returns 0."""
     lines = [
         f"pyoci version {pyoci.VERSION}",
         f"commit: {_commit()}",
@@ -24,7 +24,7 @@ def show() -> int:
 
 
 def _commit() -> str:
-    """The commit that the build was made from; a tree that was never built does not know."""
+    """Returns the commit of the build, or "unknown"."""
     try:
         from pyoci._commit import COMMIT
     except ImportError:
@@ -33,7 +33,7 @@ def _commit() -> str:
 
 
 def _libseccomp() -> str:
-    """The version that the file of the shared library carries in its name, if it is one."""
+    """Returns the version in the file name of the shared library; "linked in" without a shared library, or "none"."""
     try:
         from pyoci.seccomp import profile
 

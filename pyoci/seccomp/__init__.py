@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a seccomp profile of config.json to the BPF program that the kernel takes (seccomp(2)).
+"""Turns a seccomp profile of config.json into the BPF program that the kernel takes (seccomp(2)).
 
-libseccomp does the compiling, and takes longer for an engine's default profile than all the rest of a ``create``.
-So a program is kept in a cache, and libseccomp is loaded only when it is not found there.
+libseccomp compiles the profile. For an engine's default profile this takes longer than the rest of a ``create``.
+Compiled programs are therefore cached, and libseccomp is loaded only if a program is not in the cache.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyoci.config.documents import Seccomp
 
-CACHE = "/run/pyoci-cache/seccomp"  # does not outlive the kernel it was made for
+CACHE = "/run/pyoci-cache/seccomp"  # on a tmpfs, so that it does not outlive the kernel
 
 _FLAGS = {  # <linux/seccomp.h>
     "SECCOMP_FILTER_FLAG_TSYNC": 1,
     "SECCOMP_FILTER_FLAG_LOG": 2,
     "SECCOMP_FILTER_FLAG_SPEC_ALLOW": 4,
-    # Is about the wait for the supervisor of SCMP_ACT_NOTIFY; the kernel refuses it where there is none.
+    # Concerns the wait for the supervisor of SCMP_ACT_NOTIFY. The kernel refuses it if there is no supervisor.
     "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV": 0,
 }
 
 
 class Program:
-    """bpf: an array of struct sock_filter; flags: SECCOMP_FILTER_FLAG_* for seccomp(2)."""
+    """A compiled profile. bpf: an array of struct sock_filter; flags: SECCOMP_FILTER_FLAG_* for seccomp(2)."""
 
     __slots__ = ("bpf", "flags")
 
@@ -35,10 +35,10 @@ class Program:
 
 
 def compile(seccomp: Seccomp, cache: str | None, keep: bool = True) -> Program:
-    """The program of ``linux.seccomp`` for this machine.
+    """Returns the program of ``linux.seccomp`` for this machine.
 
-    cache: a directory such as CACHE, made if it is missing; None to go without; keep: what is compiled now may be put
-    into it. A cache that cannot be used or trusted is done without. Raises SeccompError, and
+    cache: a directory such as CACHE, created if it is missing, or None for no cache; keep: whether a newly compiled
+    program may be stored there. A cache that cannot be used or trusted is ignored. Raises SeccompError, and
     UnsupportedError for SCMP_ACT_NOTIFY.
     """
     flags = _flags(seccomp)
@@ -61,7 +61,7 @@ def compile(seccomp: Seccomp, cache: str | None, keep: bool = True) -> Program:
 
 def _flags(seccomp: Seccomp) -> int:
     if "flags" not in seccomp:
-        # As runc and crun: the costly mitigation of speculative store bypass is for those who ask for it.
+        # As in runc and crun, the costly mitigation of speculative store bypass must be asked for.
         return _FLAGS["SECCOMP_FILTER_FLAG_SPEC_ALLOW"]
     value = 0
     for index, flag in enumerate(seccomp["flags"]):

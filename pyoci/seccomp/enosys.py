@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ENOSYS for system calls that are newer than a profile.
+"""Returns ENOSYS for system calls that are newer than the profile.
 
-A C library tries a new system call first and falls back to an old one on ENOSYS. A profile that was written before
-the new call existed answers with its default action, often EPERM, and the fallback is never tried. So the program
-begins with a few instructions that answer ENOSYS for numbers above all that the profile names, as in runc.
+A C library tries a new system call first and falls back to an older one on ENOSYS. A profile that is older than the new
+call answers with its default action, often EPERM, and the library never tries the fallback. As in runc, the program
+therefore begins with a few instructions that return ENOSYS for every number above those that the profile names.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ _X32_BIT = 0x40000000  # __X32_SYSCALL_BIT
 
 
 class Section:
-    """One audit architecture. newest: the highest number that the profile names; x32: the same for x32 calls, -1 if
-    the profile has none; has_x32: whether x32 calls come with this architecture at all; multiplexes: number 0 stands
-    for those that the kernel does not know (s390).
+    """One audit architecture.
+
+    newest: the highest number that the profile names; x32: the same for x32 calls, -1 if the profile has none;
+    has_x32: whether the architecture has x32 calls; multiplexes: whether number 0 stands for unknown calls (s390).
     """
 
     __slots__ = ("architecture", "has_x32", "multiplexes", "newest", "x32")
@@ -32,21 +33,24 @@ class Section:
 
 
 def stub(sections: list[Section], refusal: int) -> bytes:
-    """The instructions to put before a program, which they fall through to. refusal: the value that means ENOSYS."""
+    """Returns the instructions to put before a program. refusal: the return value of a filter that means ENOSYS.
+
+    For other calls they fall through to the program.
+    """
     code: list[bytes] = []
     for section in reversed(sections):
         body = _body(section, refusal)
-        # To the program: over the sections that follow this one.
+        # Jumps to the program, over the sections that follow this one.
         body.append(_instruction(_JUMP, value=len(code)))
         code = [_instruction(_JUMP_EQUAL, 0, len(body), section.architecture), *body, *code]
     return b"".join([_instruction(_LOAD, value=_ARCHITECTURE), *code] if code else [])
 
 
 def _body(section: Section, refusal: int) -> list[bytes]:
-    """Ends with the refusal; what is not refused jumps over it."""
+    """Returns the instructions of one section. They end with the refusal; other calls jump over it."""
     code = [_instruction(_JUMP_GREATER, 0, 1, section.newest), _instruction(_RETURN, value=refusal)]
     if section.has_x32:
-        ours = [_instruction(_JUMP, value=2)]  # no x32 in the profile: its calls are the program's business
+        ours = [_instruction(_JUMP, value=2)]  # the profile has no x32 calls: leave them to the program
         if section.x32 >= 0:
             ours = [_instruction(_JUMP_GREATER, 1, 2, section.x32)]
         code = [_instruction(_JUMP_GREATER_EQUAL, 0, 1, _X32_BIT), *ours, *code]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compiles a profile with libseccomp (seccomp_init(3) and its neighbours; runtime-spec, "Seccomp").
 
-Loaded only when a program is not in the cache.
+Imported only if a program is not in the cache.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ _ERRNO_ACTIONS = {"SCMP_ACT_ERRNO": lib.pyoci_act_errno, "SCMP_ACT_TRACE": lib.p
 _OPERATORS = (
     "SCMP_CMP_NE", "SCMP_CMP_LT", "SCMP_CMP_LE", "SCMP_CMP_EQ", "SCMP_CMP_GE", "SCMP_CMP_GT", "SCMP_CMP_MASKED_EQ",
 )  # fmt: skip
-# libseccomp wants less than the kernel's MAX_ERRNO; a tracer gets any 16 bits
+# libseccomp accepts less than the kernel's MAX_ERRNO. A tracer gets any 16 bits.
 _LARGEST = {"SCMP_ACT_ERRNO": 4094, "SCMP_ACT_TRACE": 65535}
 _UNKNOWN = -1  # __NR_SCMP_ERROR
 _BINARY_TREE = 2
-_BINARY_TREE_FROM = 32  # rules; libseccomp up to 2.5.4 makes a wrong tree of none, and a short list gains nothing
+_BINARY_TREE_FROM = 32  # rules; libseccomp up to 2.5.4 builds a wrong tree for none, and short lists gain nothing
 
 
 def compile(seccomp: Seccomp) -> bytes:
-    """The BPF program. Raises SeccompError and UnsupportedError, with the JSON pointer of the fault."""
+    """Returns the BPF program. Raises SeccompError and UnsupportedError, with the JSON pointer of the fault."""
     default = _action(seccomp["defaultAction"], seccomp.get("defaultErrnoRet"), f"{_AT}/defaultAction")
     context = lib.seccomp_init(default)
     if context == ffi.NULL:
@@ -55,7 +55,7 @@ def compile(seccomp: Seccomp) -> bytes:
 
 
 def library() -> str:
-    """The file that compiled: the shared libseccomp, or the extension if that is linked into it."""
+    """Returns the path of the libseccomp in use: the shared library, or the extension that it is linked into."""
     from pyoci import _seccomp
 
     with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as maps:
@@ -67,8 +67,9 @@ def library() -> str:
 
 
 def _action(name: str, errno_ret: int | None, pointer: str) -> int:
-    """libseccomp's number for an action. errnoRet goes with two of them only, and the specification wants an error
-    for the others.
+    """Returns libseccomp's number for an action.
+
+    Raises SeccompError also for an errnoRet with an action that takes none, as the specification demands.
     """
     if name == "SCMP_ACT_NOTIFY":
         raise UnsupportedError(pointer, "not supported yet", name)
@@ -87,7 +88,7 @@ def _action(name: str, errno_ret: int | None, pointer: str) -> int:
 
 
 def _add_architectures(context: Context, names: list[str]) -> list[int]:
-    """Adds the architectures besides the native one, and gives the tokens of all of them."""
+    """Adds the architectures to the native one. Returns the tokens of all of them."""
     tokens = [int(lib.seccomp_arch_native())]
     for index, name in enumerate(names):
         token = int(lib.seccomp_arch_resolve_name(name.removeprefix("SCMP_ARCH_").lower().encode()))
@@ -103,22 +104,22 @@ def _add_architectures(context: Context, names: list[str]) -> list[int]:
 def _add_rule(context: Context, rule: Syscall, default: int, pointer: str) -> None:
     action = _action(rule["action"], rule.get("errnoRet"), f"{pointer}/action")
     if action == default:
-        return  # says nothing new, and libseccomp takes that for an error
+        return  # it changes nothing, and libseccomp would report an error
     conditions = [_condition(arg, f"{pointer}/args/{index}") for index, arg in enumerate(rule.get("args") or [])]
     chains = [conditions]
     if len({condition["arg"] for condition in conditions}) < len(conditions):
-        # All conditions of an entry have to hold (CVE-2017-18367 was an "or" here). But libseccomp has no rule with
-        # two conditions on one argument; for those each condition becomes a rule of its own, as in runc and crun,
-        # and profiles are written for that.
+        # All conditions of an entry must hold (CVE-2017-18367 was an "or" here). But libseccomp has no rules with two
+        # conditions on one argument. As in runc and crun, each condition then becomes a rule of its own, and profiles
+        # are written with that in mind.
         chains = [[condition] for condition in conditions]
     for name in rule["names"]:
         number = lib.seccomp_syscall_resolve_name(name.encode())
         if number == _UNKNOWN:
-            continue  # profiles name system calls of newer kernels and other machines
+            continue  # profiles also name system calls of newer kernels and of other architectures
         for chain in chains:
             array = ffi.new("struct scmp_arg_cmp[]", chain)
             result = lib.seccomp_rule_add_array(context, action, number, len(chain), array)
-            if result != -errno.EEXIST:  # the same rule twice does no harm
+            if result != -errno.EEXIST:  # a rule may occur twice
                 _checked(result, f"{pointer}: {name}")
 
 
@@ -138,7 +139,7 @@ def _condition(arg: SyscallArg, pointer: str) -> dict[str, int]:
 
 
 def _enosys_stub(seccomp: Seccomp, default: int, tokens: list[int]) -> bytes:
-    """See enosys.py. A default that lets calls through, or says ENOSYS itself, has no need of it."""
+    """Returns the stub of enosys.py; empty if the default action allows calls or returns ENOSYS itself."""
     refusal = lib.pyoci_act_errno(errno.ENOSYS)
     if default == refusal or seccomp["defaultAction"] in ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG", "SCMP_ACT_TRACE"):
         return b""

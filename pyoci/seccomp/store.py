@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The cache of compiled programs: a directory of small files that only their owner may touch.
+"""The cache of compiled programs: a directory of small files that only their owner can access.
 
-A file is named by a hash of all that the program is made from but libseccomp itself. Which libseccomp that was
-stands in the file, as path, size, time and inode, so that a look-up needs one stat(2) and not the library.
+The name of a file is a hash of everything that the program is made from, except libseccomp. The file itself names the
+libseccomp that compiled it by path, size, time and inode, so that a look-up needs one stat(2) and not the library.
 
     pyoci seccomp 1 | BLAKE2b of the rest and the name | path size mtime inode of libseccomp | struct sock_filter[]
 """
@@ -32,14 +32,14 @@ _MOST_FILES = 256
 
 
 def name(seccomp: Seccomp) -> str:
-    """The file name for a profile, compiled by this version for this machine."""
+    """Returns the file name for a profile that this version compiles for this machine."""
     head = f"{VERSION}\n{os.uname().machine}\n".encode()
-    # Format 0 depends on the values alone, and is written in a fifth of the time of JSON.
+    # Format 0 depends only on the values, and takes a fifth of the time of JSON.
     return blake2b(head + marshal.dumps(dict(seccomp), 0), digest_size=_DIGEST).hexdigest() + ".bpf"
 
 
 def load(directory: str, file: str) -> bytes | None:
-    """The program, or None if it is not there, damaged, from another libseccomp, or not to be trusted."""
+    """Returns the program, or None if it is missing, damaged, from another libseccomp, or not to be trusted."""
     try:
         place = _open_directory(directory)
         try:
@@ -58,7 +58,7 @@ def load(directory: str, file: str) -> bytes | None:
 
 
 def save(directory: str, file: str, bpf: bytes, library: str) -> None:
-    """Keeps a program. A cache that cannot be written (a read-only /run, no root) is no error: it only saves time."""
+    """Stores a program. A cache that cannot be written (a read-only /run, no root) is not an error."""
     identity = _identity(library)
     if not identity:
         return
@@ -80,7 +80,7 @@ def save(directory: str, file: str, bpf: bytes, library: str) -> None:
 
 
 def _open_directory(directory: str) -> int:
-    """Raises PermissionError for a directory that somebody else owns or may look into or write to."""
+    """Opens the directory. Raises PermissionError if others own it or can read or write it; OSError."""
     place = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     facts = os.fstat(place)
     if not S_ISDIR(facts.st_mode) or facts.st_uid != os.geteuid() or facts.st_mode & 0o077:
@@ -101,7 +101,7 @@ def _read(place: int, file: str) -> bytes:
 
 
 def _write(place: int, file: str, content: bytes) -> None:
-    """The file appears whole or not at all: it has no name until it is written, so that a kill leaves nothing."""
+    """Writes a file that appears whole or not at all. It has no name until it is complete, so a kill leaves nothing."""
     handle = os.open(".", os.O_WRONLY | os.O_TMPFILE, 0o600, dir_fd=place)
     try:
         os.write(handle, content)
@@ -109,14 +109,14 @@ def _write(place: int, file: str, content: bytes) -> None:
             os.unlink(file, dir_fd=place)  # what is there was refused by load()
         except FileNotFoundError:
             pass
-        # Loses to another process that did the same meanwhile, which is as good.
+        # Fails if another process has done the same meanwhile, which serves as well.
         os.link(f"/proc/self/fd/{handle}", file, dst_dir_fd=place, follow_symlinks=True)
     finally:
         os.close(handle)
 
 
 def _make_room(place: int) -> None:
-    """Empties a cache that has become large: profiles that are made up for each container would fill the memory."""
+    """Empties a cache that has grown large: profiles generated for each container would fill the memory."""
     files = os.listdir(place)
     if len(files) >= _MOST_FILES:
         for file in files:
@@ -128,7 +128,7 @@ def _checksum(file: str, rest: bytes) -> bytes:
 
 
 def _identity(library: str) -> bytes:
-    """One line that changes when the library does; empty if it is not there."""
+    """Returns one line that changes when the library does; empty if there is no library."""
     try:
         facts = os.stat(library)
     except OSError:

@@ -79,12 +79,12 @@ def test_user() -> None:
     + ["18446744073709551616", "1:4294967295", "٣", "1_000"],
 )
 def test_a_user_that_is_refused(value: str) -> None:
-    with pytest.raises(UsageError, match="^exec: flag --user: .* is no id"):
+    with pytest.raises(UsageError, match="^exec: flag --user: .* is not an ID"):
         changed(f"--user={value}")
 
 
 def test_a_group_that_is_refused() -> None:
-    with pytest.raises(UsageError, match="--additional-gids: 'staff' is no id"):
+    with pytest.raises(UsageError, match="--additional-gids: 'staff' is not an ID"):
         changed("-g", "staff")
 
 
