@@ -2,7 +2,7 @@
 """Control groups, version 1 and 2, through their file systems.
 
     resolve(cgroupsPath, id) ──> path in the hierarchies
-    manage(host(), path, "cgroupfs") ──> V1 or V2 ──> create, add, update, freeze, kill, delete
+    manage(host(), path, "cgroupfs") ──> V1 or V2 ──> plan, precreate, limit, update, freeze, kill, delete
     from_state(saved) ──> the same object, for later verbs and after a crash
 
 The two versions are modules of their own and loaded when they are needed.
@@ -11,7 +11,9 @@ The two versions are modules of their own and loaded when they are needed.
 from __future__ import annotations
 
 from pyoci.cgroup.base import Cgroup
+from pyoci.cgroup.delegation import owner
 from pyoci.cgroup.hierarchies import Host, Mount, host
 from pyoci.cgroup.lookup import from_state, manage, resolve
+from pyoci.cgroup.plan import CgroupPlan
 
-__all__ = ["Cgroup", "Host", "Mount", "from_state", "host", "manage", "resolve"]
+__all__ = ["Cgroup", "Host", "Mount", "CgroupPlan", "from_state", "host", "manage", "owner", "resolve"]

@@ -1,94 +1,130 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What both versions of control groups have in common, and the manager that has none."""
+"""What a manager of control groups does, whichever it is, and what those on a cgroup file system have in common."""
 
 from __future__ import annotations
 
 import errno
 import os
-import select
-import time
 
 from pyoci import native
-from pyoci.cgroup import files
-from pyoci.errors import CgroupError
+from pyoci.cgroup import directories, files, hierarchies, resources
+from pyoci.cgroup.plan import CgroupPlan
+from pyoci.errors import CgroupError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import TypedDict
 
-    from pyoci.cgroup.files import Setting
+    from pyoci.cgroup.resources import Wanted
     from pyoci.config.documents import Resources
 
+    class Saved(TypedDict):
+        """What state.json has of a cgroup."""
+
+        manager: str
+        path: str
+        paths: dict[str, str]
+        resources: Resources
+
+
 SIGKILL = 9
-WAIT_SECONDS = 10.0  # the longest that freeze() and delete() wait for the kernel
-_BATCH = 256  # pidfds open at a time
 
 
 class Cgroup:
-    """The control group of one container. Nothing exists until create(); every method copes with one that is gone.
+    """The control group of one container. Nothing exists until precreate(); every method copes with one that is gone.
 
-    path: from the root of the hierarchies; paths: controller → directory (``unified`` on v2).
+    path: from the root of the hierarchies; paths: controller → directory (``unified`` for cgroup2).
+
+    A creation calls, in this order: plan(), precreate(), entries() and descriptor() for init to enter by,
+    attach(), limit(); and discard() if it fails. The managers differ in which of these has something to do:
+
+    ========== ============================= ============================= =======================
+    manager    precreate                     attach                        limit
+    ========== ============================= ============================= =======================
+    cgroupfs   directories, device rules     nothing: init enters by itself control files
+    systemd    nothing                       a scope around init's PID     properties, control files
+    disabled   nothing                       nothing                       nothing
+    ========== ============================= ============================= =======================
     """
 
     __slots__ = ("_made", "path", "paths")
     manager = "cgroupfs"
+    attaches = False  # whether init has to wait for attach(), because it cannot enter by itself
 
     def __init__(self, path: str, paths: dict[str, str]) -> None:
         self.path = path
         self.paths = paths
         self._made: list[str] = []
 
-    def create(self, resources: Resources) -> list[Setting]:
-        """Makes the directories, and what a process has to find when it enters: a filled cpuset and the device rules.
-        Undoes all of it on failure.
+    def plan(self, resources: Resources, owner: int = -1) -> CgroupPlan:
+        """What the group is to hold, in this manager's words. Changes nothing, and looks at nothing but the host's
+        controllers: what is refused here is refused before anything is made.
 
-        resources: ``linux.resources`` of config.json. Gives the limits, for limit() to write. An empty group that
-        exists is used; one that is frozen or has processes is refused (runtime-spec, "Control groups"). Raises
-        CgroupError, and UnsupportedError for a resource that is not supported yet.
+        resources: ``linux.resources`` of config.json; owner: see delegation.py. Raises SpecError.
         """
         raise NotImplementedError
 
-    def limit(self, settings: list[Setting]) -> None:
-        """Writes the limits that create() gave. They are for the container's program: a process that is in the group
-        already is held to them from now on, with what it has used till now. Raises CgroupError.
+    def precreate(self, plan: CgroupPlan) -> None:
+        """Makes what can be made before there is a process: the directories, and what a process has to find when it
+        enters: a filled cpuset and the device rules. Undoes all of it on failure.
+
+        An empty group that exists is used; one that is frozen or has processes is refused (runtime-spec, "Control
+        groups"). Raises CgroupError.
         """
-        raise NotImplementedError
-
-    def discard(self) -> None:
-        """Undoes create() and all that came after it: kills the processes, removes the group, and those above it
-        that were missing before. Raises CgroupError.
-        """
-        self.delete(kill=True)
-        remove_directories(self._made)
-
-    def update(self, resources: Resources) -> None:
-        """Writes the limits that ``resources`` names and leaves the others as they are. Raises CgroupError."""
-        raise NotImplementedError
-
-    def add(self, pid: int) -> None:
-        """Moves a process into the group. Raises CgroupError."""
         raise NotImplementedError
 
     def descriptor(self) -> int:
-        """A new descriptor of the directory for CLONE_INTO_CGROUP, owned by the caller; -1 where that is not to be
-        had (v1, disabled), and add() has to do it. Raises CgroupError.
+        """A new descriptor of the directory for CLONE_INTO_CGROUP, owned by the caller; -1 where there is none (v1
+        alone, disabled, and with ``attaches`` before attach()). Raises CgroupError.
         """
         return -1
 
     def entries(self) -> list[int]:
-        """New descriptors, owned by the caller, to which a process of one thread writes "0" to move itself in (v1);
-        none where descriptor() serves, and where there is no group. Raises CgroupError.
+        """New descriptors, owned by the caller, to which a process of one thread writes "0" to move itself in: one for
+        each v1 hierarchy. Raises CgroupError.
         """
         return []
+
+    def attach(self, pid: int) -> None:
+        """Puts init into the group, if the manager ``attaches``; until this has returned, init waits. Raises
+        CgroupError.
+        """
+
+    def limit(self, plan: CgroupPlan) -> None:
+        """Sets the limits of the plan. They are for the container's program: a process that is in the group already
+        is held to them from now on, with what it has used till now. Raises CgroupError.
+        """
+        raise NotImplementedError
+
+    def discard(self) -> None:
+        """Undoes precreate() and all that came after it: kills the processes, removes the group, and those above it
+        that were missing before. Raises CgroupError.
+        """
+        self.delete(kill=True)
+        directories.remove_made(self._made)
+
+    def update(self, resources: Resources) -> None:
+        """Sets the limits that ``resources`` names and leaves the others as they are. Raises SpecError, CgroupError."""
+        raise NotImplementedError
+
+    def joining(self, init: int, below: dict[str, str]) -> Cgroup:
+        """The group for one more process of the container.
+
+        init: its PID; below: controller → path below the container's group, as ``exec --cgroup`` has it, where the
+        empty controller stands for all. A group that has handed its processes down (cgroup v2) takes none: the process
+        then joins init. Raises UsageError, CgroupError.
+        """
+        raise NotImplementedError
 
     def pids(self) -> list[int]:
         """The processes in the group and below it."""
         raise NotImplementedError
 
     def kill(self, signum: int) -> int:
-        """Sends a signal to every process in the group and below, and says how many it reached.
+        """Sends a signal to every process in the group and below. Returns how many it reached.
 
-        SIGKILL reaches a frozen group and one that forks without end. Raises CgroupError.
+        SIGKILL reaches a group that is frozen, itself or from above, and one that forks without end. Raises
+        CgroupError.
         """
         raise NotImplementedError
 
@@ -104,6 +140,12 @@ class Cgroup:
         """Whether freeze() was called on this group (and not on one above it)."""
         raise NotImplementedError
 
+    def unkillable(self) -> bool:
+        """Whether its processes do not end by SIGKILL alone: v1 keeps them while the group, or one above it, is frozen.
+        kill() ends them.
+        """
+        return False
+
     def oom_kills(self) -> int:
         """How many processes of the group the kernel has killed because its memory limit was used up; 0 where that
         cannot be known. Read it before the group is removed.
@@ -118,9 +160,9 @@ class Cgroup:
         """
         raise NotImplementedError
 
-    def state(self) -> dict[str, Any]:
-        """What from_state() needs, fit for JSON."""
-        return {"manager": self.manager, "path": self.path, "paths": dict(self.paths)}
+    def state(self, resources: Resources) -> Saved:
+        """What from_state() needs, and what the group holds, for a later update of a part of it. Fit for JSON."""
+        return {"manager": self.manager, "path": self.path, "paths": dict(self.paths), "resources": resources}
 
     def _signal_each(self, signum: int) -> int:
         """Signals the processes one by one, through pidfds.
@@ -129,14 +171,10 @@ class Cgroup:
         pidfds, read again; who is still listed has the pidfd that was opened for it.
         """
         reached = 0
-        listed = self.pids()
-        for start in range(0, len(listed), _BATCH):
-            handles = _open_pidfds(listed[start : start + _BATCH])
+        for handles in directories.open_pidfds(self.pids()):
             try:
                 still = set(self.pids())
-                for pid, handle in handles.items():
-                    if pid in still and _send(handle, signum):
-                        reached += 1
+                reached += sum(pid in still and _send(handle, signum) for pid, handle in handles.items())
             finally:
                 for handle in handles.values():
                     os.close(handle)
@@ -152,19 +190,23 @@ class Disabled(Cgroup):
     def __init__(self) -> None:
         super().__init__("", {})
 
-    def create(self, resources: Resources) -> list[Setting]:
-        """Does nothing."""
-        return []
+    def plan(self, resources: Resources, owner: int = -1) -> CgroupPlan:
+        """Nothing."""
+        return CgroupPlan()
 
-    def limit(self, settings: list[Setting]) -> None:
+    def precreate(self, plan: CgroupPlan) -> None:
+        """Does nothing."""
+
+    def limit(self, plan: CgroupPlan) -> None:
         """Does nothing."""
 
     def update(self, resources: Resources) -> None:
         """Cannot be: there is nothing to limit."""
         raise CgroupError("update resources: the container was created with the cgroup manager disabled")
 
-    def add(self, pid: int) -> None:
-        """Does nothing."""
+    def joining(self, init: int, below: dict[str, str]) -> Cgroup:
+        """This one."""
+        return self
 
     def pids(self) -> list[int]:
         """None that a control group could tell."""
@@ -190,115 +232,20 @@ class Disabled(Cgroup):
         """Does nothing."""
 
 
-class Deadline:
-    """The end of a wait; WAIT_SECONDS from now if nothing else is said."""
-
-    __slots__ = ("end", "_pause")
-
-    def __init__(self, seconds: float | None = None) -> None:
-        self.end = time.monotonic() + (WAIT_SECONDS if seconds is None else seconds)
-        self._pause = 0.0001
-
-    def left(self) -> float:
-        """Seconds until the end, 0 when it is past."""
-        return max(0.0, self.end - time.monotonic())
-
-    def pause(self) -> bool:
-        """Sleeps a moment, longer each time (0.1 to 20 ms), where the kernel sends no event. False at the end."""
-        left = self.left()
-        time.sleep(min(self._pause, left))
-        self._pause = min(self._pause * 2, 0.02)
-        return left > 0
+def wanted(given: Resources) -> Wanted:
+    """What ``linux.resources`` want of a group on this host. Raises SpecError."""
+    return resources.wanted(given, hierarchies.page_sizes() if given.get("hugepageLimits") else ())
 
 
-def make_directory(directory: str, mountpoint: str, made: list[str]) -> bool:
-    """Makes a cgroup, and those above it that are missing; appends to ``made`` what was not there before.
-
-    Gives False if the cgroup itself was there. Raises CgroupError.
-    """
-    if directory == mountpoint:
-        raise CgroupError(f"make cgroup in {mountpoint}: nothing is mounted there any more")
-    while True:
-        try:
-            os.mkdir(directory, 0o755)
-        except FileExistsError:
-            return False
-        except FileNotFoundError:
-            make_directory(os.path.dirname(directory), mountpoint, made)
-        except OSError as error:
-            raise CgroupError(f"make cgroup {directory}: {files.reason(error)}") from None
-        else:
-            made.append(directory)
-            return True
-
-
-def remove_directories(made: list[str]) -> None:
-    """Removes what make_directory() made, as far as it is still there and nobody else has come to use it."""
-    for place in reversed(made):
-        try:
-            os.rmdir(place)
-        except OSError:
-            pass
-
-
-def try_rmdir(directory: str) -> bool:
-    """Removes a cgroup; False while the kernel says that it is in use. Raises CgroupError."""
-    try:
-        os.rmdir(directory)
-    except FileNotFoundError:
-        return True
-    except OSError as error:
-        if error.errno in (errno.EBUSY, errno.ENOTEMPTY):
-            return False
-        raise CgroupError(f"remove cgroup {directory}: {files.reason(error)}") from None
-    return True
-
-
-def remove_tree(directory: str) -> bool:
-    """Removes a cgroup and all below it, deepest first; False if anything is in use yet. Raises CgroupError."""
-    if try_rmdir(directory):
-        return True
-    for place in files.deepest_first(directory):
-        try_rmdir(place)
-    return try_rmdir(directory)
-
-
-def busy(directory: str) -> CgroupError:
-    """The error of a delete() that waited in vain."""
-    pids = files.processes(directory)
-    shown = ", ".join(map(str, pids[:5])) + (", ..." if len(pids) > 5 else "")
-    what = f"{len(pids)} processes ({shown})" if pids else "something that is no process"
-    return CgroupError(f"remove cgroup {directory}: {what} still in it after {WAIT_SECONDS:.0f} s")
-
-
-def wait_for_ends(pids: list[int], deadline: Deadline) -> None:
-    """Waits until these processes have ended, or until the deadline."""
-    handles = _open_pidfds(pids[:_BATCH])
-    try:
-        poller = select.poll()
-        for handle in handles.values():
-            poller.register(handle, select.POLLIN)
-        waiting = len(handles)
-        while waiting and deadline.left():
-            for handle, _ in poller.poll(deadline.left() * 1000):
-                poller.unregister(handle)
-                waiting -= 1
-    finally:
-        for handle in handles.values():
-            os.close(handle)
-
-
-def _open_pidfds(pids: list[int]) -> dict[int, int]:
-    handles: dict[int, int] = {}
-    for pid in pids:
-        try:
-            handles[pid] = os.pidfd_open(pid)
-        except OSError as error:
-            if error.errno not in (errno.ESRCH, errno.EINVAL):
-                for handle in handles.values():
-                    os.close(handle)
-                raise CgroupError(f"pidfd_open {pid}: {files.reason(error)}") from None
-    return handles
+def below(directory: str, path: str) -> str:
+    """The directory of ``exec --cgroup PATH`` below a container's. Raises UsageError."""
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    if ".." in parts:
+        raise UsageError(f"exec: flag --cgroup: {path!r} holds .., which would leave the container's cgroup")
+    place = "/".join((directory, *parts))
+    if not os.path.isdir(place):
+        raise UsageError(f"exec: flag --cgroup: there is no cgroup {place}")
+    return place
 
 
 def _send(handle: int, signum: int) -> bool:
@@ -307,5 +254,5 @@ def _send(handle: int, signum: int) -> bool:
     except native.NativeError as error:
         if error.errno == errno.ESRCH:
             return False
-        raise CgroupError(f"pidfd_send_signal {signum}: {files.reason(error)}") from None
+        raise CgroupError(f"pidfd_send_signal {signum}: {files.reason(error)}") from error
     return True

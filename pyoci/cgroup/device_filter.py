@@ -126,7 +126,7 @@ def _open(directory: str) -> int:
     try:
         return os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     except OSError as error:
-        raise CgroupError(f"open cgroup {directory}: {files.reason(error)}") from None
+        raise CgroupError(f"open cgroup {directory}: {files.reason(error)}") from error
 
 
 def _load(directory: str, instructions: bytes) -> int:
@@ -178,4 +178,4 @@ def _bpf(directory: str, name: str, command: int, attributes: bytes) -> int:
     try:
         return native.bpf(command, attributes)
     except OSError as error:
-        raise CgroupError(f"attach the device filter to cgroup {directory}: {name}: {files.reason(error)}") from None
+        raise CgroupError(f"attach the device filter to cgroup {directory}: {name}: {files.reason(error)}") from error

@@ -7,10 +7,12 @@ the container's own rules come DEFAULTS, without which no container works: also 
 
 from __future__ import annotations
 
-from pyoci.errors import CgroupError
+from pyoci.errors import SpecError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pyoci.config.documents import DeviceRule
 
     Key = tuple[str, int, int]
@@ -18,23 +20,37 @@ if TYPE_CHECKING:
 ANY = -1  # a major or minor that stands for all
 READ, WRITE, MKNOD = 2, 4, 1  # BPF_DEVCG_ACC_*, <linux/bpf.h>
 ALL = READ | WRITE | MKNOD
+NOWHERE = -1  # the index of a rule that no config.json has
 
 _BITS = {"r": READ, "w": WRITE, "m": MKNOD}
 _LETTERS = ["".join(letter for letter, bit in _BITS.items() if access & bit) for access in range(ALL + 1)]
+_EACH = [tuple(bit for bit in _BITS.values() if access & bit) for access in range(ALL + 1)]
 _POINTER = "/linux/resources/devices"
 
 
 class Rule:
-    """One rule. kind: ``a``, ``b`` or ``c``; major, minor: ANY or a number; access: bits of ALL."""
+    """One rule. kind: ``a``, ``b`` or ``c``; major, minor: ANY or a number; access: bits of ALL; index: its place in
+    config.json, or NOWHERE.
+    """
 
-    __slots__ = ("access", "allow", "kind", "major", "minor")
+    __slots__ = ("access", "allow", "index", "kind", "major", "minor")
 
-    def __init__(self, allow: bool, kind: str, major: int, minor: int, access: int) -> None:
+    def __init__(self, allow: bool, kind: str, major: int, minor: int, access: int, index: int = NOWHERE) -> None:
         self.allow = allow
         self.kind = kind
         self.major = major
         self.minor = minor
         self.access = access
+        self.index = index
+
+    @property
+    def pointer(self) -> str:
+        """The JSON pointer of the rule; of the whole list where pyoci adds it."""
+        return _POINTER if self.index == NOWHERE else f"{_POINTER}/{self.index}"
+
+    def text(self) -> str:
+        """``c 1:3 rwm``, as the v1 controller writes it."""
+        return _text((self.kind, self.major, self.minor), self.access)
 
     @property
     def everything(self) -> bool:
@@ -61,11 +77,11 @@ DEFAULTS = (
 def rules(devices: list[DeviceRule]) -> list[Rule]:
     """The rules of a config.json, from the last one on that is about everything, and the DEFAULTS.
 
-    Raises CgroupError that names the rule.
+    Raises SpecError that names the rule.
     """
     found = [Rule(False, "a", ANY, ANY, ALL)]
     for index, device in enumerate(devices):
-        rule = _rule(device, f"{_POINTER}/{index}")
+        rule = _rule(device, index)
         if rule.everything:
             found = []
         found.append(rule)
@@ -88,16 +104,16 @@ class Exceptions:
 
 def exceptions(ordered: list[Rule]) -> Exceptions:
     """The v1 form of the rules. v1 takes an exception away only by its very numbers, so a rule that would cut a
-    hole into a wider exception before it has no v1 form: CgroupError, rather than a hole that is not there.
+    hole into a wider exception before it has no v1 form: SpecError, rather than a hole that is not there.
     """
     first = ordered[0]
     if not first.everything:
-        raise CgroupError(f"{_POINTER}: no rule says what is with all devices")
-    found = Exceptions(first.allow)
+        raise SpecError(_POINTER, "no rule says what is with all devices")
+    history = _History()
     for rule in ordered[1:]:
-        kinds = ("b", "c") if rule.kind == "a" else (rule.kind,)
-        for kind in kinds:
-            _apply(found, (kind, rule.major, rule.minor), rule)
+        history.note(rule, rule.allow != first.allow)
+    found = Exceptions(first.allow)
+    found.access = history.exceptions()
     return found
 
 
@@ -134,30 +150,77 @@ def transition(before: Exceptions, after: Exceptions) -> list[tuple[str, str]]:
     return steps
 
 
-def _apply(found: Exceptions, key: Key, rule: Rule) -> None:
-    if rule.allow != found.allow:
-        found.access[key] = found.access.get(key, 0) | rule.access
-        return
-    for other in list(found.access):
-        if not _overlap(key, other) or not found.access[other] & rule.access:
-            continue
-        if not _covers(key, other):
-            raise CgroupError(
-                f"{_POINTER}: cgroup v1 cannot {'allow' if rule.allow else 'deny'} "
-                f"{_text(key, rule.access)} out of {_text(other, found.access[other])}; "
-                "put the wider rule first, or leave it out"
-            )
-        found.access[other] &= ~rule.access
-        if not found.access[other]:
-            del found.access[other]
+class _History:
+    """When each bit of each exception was last made, and last taken away. So the time for a list of rules grows as the
+    list does, however its rules overlap.
+    """
+
+    __slots__ = ("_made", "_taken", "_wide", "_when")
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[Key, int], int] = {}
+        self._taken: dict[tuple[Key, int], int] = {}
+        self._wide: dict[tuple[str, bool, int], dict[Key, None]] = {}  # those with one ANY, by which number it is
+        self._when = 0
+
+    def note(self, rule: Rule, makes: bool) -> None:
+        """The next rule, which makes exceptions or takes them away. Raises SpecError for a hole."""
+        self._when += 1
+        for kind in ("b", "c") if rule.kind == "a" else (rule.kind,):
+            key = (kind, rule.major, rule.minor)
+            for bit in _EACH[rule.access]:
+                if not makes:
+                    self._refuse_hole(rule, key, bit)
+                    self._taken[key, bit] = self._when
+                    continue
+                self._made[key, bit] = self._when
+                if (rule.major == ANY) != (rule.minor == ANY):
+                    self._wide.setdefault((kind, rule.major == ANY, bit), {})[key] = None
+
+    def exceptions(self) -> dict[Key, int]:
+        """What is left of them in the end: device and access."""
+        found: dict[Key, int] = {}
+        for key, bit in self._made:
+            if not self._taken or self._stands(key, bit):
+                found[key] = found.get(key, 0) | bit
+        return found
+
+    def _stands(self, key: Key, bit: int) -> bool:
+        made = self._made.get((key, bit), 0)
+        return made > 0 and all(self._taken.get((wide, bit), 0) < made for wide in _covering(key))
+
+    def _refuse_hole(self, rule: Rule, key: Key, bit: int) -> None:
+        """SpecError if an exception stands that the rule overlaps without covering it."""
+        kind, major, minor = key
+        others = [wide for wide in _covering(key) if wide != key]
+        if (major == ANY) != (minor == ANY):  # those that have the other number instead
+            others += self._crossing(self._wide.get((kind, major != ANY, bit)), bit)
+        for other in others:
+            if self._stands(other, bit):
+                hint = "put the wider rule first, or leave it out"
+                verb = "allow" if rule.allow else "deny"
+                what = f"cgroup v1 cannot {verb} {_text(key, rule.access)} out of {_text(other, self._access(other))}"
+                raise SpecError(rule.pointer, what, hint=hint)
+
+    def _crossing(self, keys: dict[Key, None] | None, bit: int) -> Iterator[Key]:
+        """One that stands, if there is any; forgets those that no longer do."""
+        while keys:
+            key = next(iter(keys))
+            if self._stands(key, bit):
+                yield key
+                return
+            del keys[key]
+
+    def _access(self, key: Key) -> int:
+        return sum(bit for bit in _EACH[ALL] if self._stands(key, bit))
 
 
-def _overlap(one: Key, other: Key) -> bool:
-    return one[0] == other[0] and all(a == b or ANY in (a, b) for a, b in zip(one[1:], other[1:], strict=True))
-
-
-def _covers(wide: Key, narrow: Key) -> bool:
-    return all(a in (ANY, b) for a, b in zip(wide[1:], narrow[1:], strict=True))
+def _covering(key: Key) -> tuple[Key, ...]:
+    """The keys that stand for a device or more, its own first."""
+    kind, major, minor = key
+    if major == ANY or minor == ANY:
+        return (key,) if major == minor else (key, (kind, ANY, ANY))
+    return key, (kind, major, ANY), (kind, ANY, minor), (kind, ANY, ANY)
 
 
 def _text(key: Key, access: int) -> str:
@@ -165,19 +228,19 @@ def _text(key: Key, access: int) -> str:
     return f"{kind} {'*' if major == ANY else major}:{'*' if minor == ANY else minor} {_LETTERS[access]}"
 
 
-def _rule(device: DeviceRule, pointer: str) -> Rule:
+def _rule(device: DeviceRule, index: int) -> Rule:
     kind = device.get("type") or "a"
     if kind not in ("a", "b", "c"):
-        raise CgroupError(f"{pointer}/type: {kind} is not one of a, b, c")
+        raise SpecError(f"{_POINTER}/{index}/type", "not a kind of device", kind, "expected one of a, b, c")
     access = 0
     for letter in device.get("access") or "rwm":
         if letter not in _BITS:
-            raise CgroupError(f"{pointer}/access: {letter} is not one of r, w, m")
+            raise SpecError(f"{_POINTER}/{index}/access", "not an access", letter, "expected some of r, w, m")
         access |= _BITS[letter]
     numbers = []
     for name, number in (("major", device.get("major", ANY)), ("minor", device.get("minor", ANY))):
         # The v1 controller takes 2^32 - 1 for "all".
         if not ANY <= number < 2**32 - 1:
-            raise CgroupError(f"{pointer}/{name}: {number} is not a device number")
+            raise SpecError(f"{_POINTER}/{index}/{name}", "not a device number", number)
         numbers.append(number)
-    return Rule(device["allow"], kind, numbers[0], numbers[1], access)
+    return Rule(device["allow"], kind, numbers[0], numbers[1], access, index)

@@ -10,8 +10,8 @@ from pyoci.errors import CgroupError, OutOfMemory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    # controller, file, value, JSON pointer of the property that asks for it
-    Setting = tuple[str, str, str, str]
+    # controller, file, what is written, JSON pointer of the property that asks for it
+    Write = tuple[str, str, str, str]
 
 _ANY_SIZE = 65536
 _MEMORY = "/linux/resources/memory/"
@@ -36,7 +36,8 @@ def read(path: str) -> str:
         while piece := os.read(descriptor, _ANY_SIZE):
             text += piece
     except OSError as error:
-        raise _gone(error, path) from None
+        _refuse_gone(error, path)
+        raise
     finally:
         os.close(descriptor)
     return text.decode("ascii", "replace")
@@ -65,12 +66,14 @@ def put(descriptor: int, path: str, value: str) -> None:
     try:
         os.write(descriptor, value.encode())
     except OSError as error:
-        raise _gone(error, path) from None
+        _refuse_gone(error, path)
+        raise
 
 
-def _gone(error: OSError, path: str) -> OSError:
+def _refuse_gone(error: OSError, path: str) -> None:
     """The kernel says ENODEV of an open control file whose group was removed meanwhile: it is the same as no file."""
-    return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path) if error.errno == errno.ENODEV else error
+    if error.errno == errno.ENODEV:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path) from error
 
 
 def failed(path: str, error: OSError, value: str = "", pointer: str = "") -> CgroupError:
@@ -81,29 +84,38 @@ def failed(path: str, error: OSError, value: str = "", pointer: str = "") -> Cgr
     return CgroupError(f"write {path}: {reason(error)}{what}")
 
 
-def apply(directory: str, settings: list[Setting]) -> None:
-    """Writes the settings of one controller.
+def apply(directory: str, writes: list[Write]) -> None:
+    """Does the writes of one controller.
 
     Some files are checked against each other (quota and period, limit and swap), and which one has to go first
     depends on what stands there now: the kernel answers EINVAL for the wrong order. So what is refused with EINVAL
     is tried again after the others, as long as that makes a difference. Raises CgroupError.
     """
-    waiting = settings
+    waiting = writes
     while waiting:
-        refused: list[Setting] = []
+        refused: list[Write] = []
         fault: CgroupError | None = None
-        for setting in waiting:
-            path = f"{directory}/{setting[1]}"
+        cause: OSError | None = None
+        for each in waiting:
+            path = f"{directory}/{each[1]}"
             try:
-                write(path, setting[2])
+                write(path, each[2])
             except OSError as error:
-                fault = failed(path, error, setting[2], setting[3])
+                fault, cause = failed(path, error, each[2], each[3]), error
                 if error.errno != errno.EINVAL:
-                    raise fault from None
-                refused.append(setting)
+                    raise fault from error
+                refused.append(each)
         if fault is not None and len(refused) == len(waiting):
-            raise fault
+            raise fault from cause
         waiting = refused
+
+
+def open_directory(path: str) -> int:
+    """A new descriptor of a cgroup, for clone3(2). Raises CgroupError."""
+    try:
+        return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise CgroupError(f"open cgroup {path}: {reason(error)}") from error
 
 
 def children(directory: str) -> list[str]:
@@ -136,5 +148,5 @@ def processes(directory: str) -> list[int]:
         except OSError as error:
             # EOPNOTSUPP: a threaded cgroup; its processes are listed by the domain above it (cgroup-v2.rst).
             if error.errno not in (errno.ENOENT, errno.ENODEV, errno.EOPNOTSUPP):
-                raise CgroupError(f"read {place}/cgroup.procs: {reason(error)}") from None
+                raise CgroupError(f"read {place}/cgroup.procs: {reason(error)}") from error
     return found

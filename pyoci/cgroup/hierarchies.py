@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which control groups this host has mounted, and where this process is in them."""
+"""Which control groups this host has mounted."""
 
 from __future__ import annotations
+
+import os
 
 from pyoci.cgroup import files
 from pyoci.errors import CgroupError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
 ROOT = "/sys/fs/cgroup"
-UNIFIED = "unified"  # the name that a cgroup2 mount has in Host.own and in the saved paths
+UNIFIED = "unified"  # the name that cgroup2 has among the paths of a group
 
 # The words among a cgroup mount's options that are not controllers (cgroups(7), mount(8)).
 _FLAGS = frozenset(("rw", "ro", "none", "all", "xattr", "noprefix", "clone_children", "cpuset_v2_mode", "favordynmods"))
@@ -38,46 +40,61 @@ class Host:
     """Facts about the control groups of this host.
 
     unified: cgroup2 is mounted at /sys/fs/cgroup and is all there is; mounts: every hierarchy, one mount each;
-    controllers: v1 controller or named hierarchy → its mount.
+    controllers: v1 controller or named hierarchy → its mount; available: the controllers of a unified host.
     """
 
-    __slots__ = ("_own", "controllers", "mounts", "unified")
+    __slots__ = ("available", "controllers", "mounts", "unified")
 
-    def __init__(self, unified: bool, mounts: list[Mount]) -> None:
+    def __init__(self, unified: bool, mounts: list[Mount], available: Collection[str] = ()) -> None:
         self.unified = unified
         self.mounts = mounts
         self.controllers = {name: mount for mount in mounts if not mount.unified for name in mount.names}
-        self._own: dict[str, str] | None = None
+        self.available = available
 
-    @property
-    def own(self) -> dict[str, str]:
-        """Name of a controller, ``name=systemd`` or ``unified`` → this process's cgroup in it. Read once."""
-        if self._own is None:
-            self._own = parse_own(files.read("/proc/self/cgroup"))
-        return self._own
+    def unified_mount(self) -> Mount | None:
+        """The cgroup2 hierarchy: all there is on a unified host, one more on a hybrid one."""
+        return next((mount for mount in self.mounts if mount.unified), None)
 
 
 def host() -> Host:
     """The facts, from one file on a v2 host; a v1 host needs mountinfo too. Raises CgroupError."""
     try:
         # Only cgroup2 has this file, and only at its root is it so near.
-        files.read(f"{ROOT}/cgroup.controllers")
-        return Host(True, [Mount((UNIFIED,), ROOT, "/", True)])
+        available = files.read(f"{ROOT}/cgroup.controllers").split()
+        return Host(True, [Mount((UNIFIED,), ROOT, "/", True)], available)
     except FileNotFoundError:
         pass
     except OSError as error:
-        raise CgroupError(f"read {ROOT}/cgroup.controllers: {files.reason(error)}") from None
+        raise CgroupError(f"read {ROOT}/cgroup.controllers: {files.reason(error)}") from error
     try:
         return Host(False, parse_mounts(files.read("/proc/self/mountinfo").splitlines()))
     except OSError as error:
-        raise CgroupError(f"read /proc/self/mountinfo: {files.reason(error)}") from None
+        raise CgroupError(f"read /proc/self/mountinfo: {files.reason(error)}") from error
+
+
+def page_sizes() -> list[str]:
+    """The sizes of huge pages that the kernel has, as its hugetlb controller names them: 2MB, 1GB."""
+    try:
+        names = os.listdir("/sys/kernel/mm/hugepages")
+    except OSError:
+        return []
+    return [_size(int(name[len("hugepages-") : -len("kB")])) for name in names]
+
+
+def _size(kilobytes: int) -> str:
+    """See mem_fmt() in mm/hugetlb_cgroup.c."""
+    for unit, size in (("GB", 1 << 20), ("MB", 1 << 10)):
+        if kilobytes >= size:
+            return f"{kilobytes // size}{unit}"
+    return f"{kilobytes}KB"
 
 
 def parse_mounts(lines: Iterable[str]) -> list[Mount]:
     """The cgroup mounts in the lines of a mountinfo file (proc(5)).
 
-    A hierarchy that is mounted more than once is taken at its first place; one that is not at its root (``/``) only
-    when there is no other. A cgroup2 mount of a hybrid host is listed too, without being a controller.
+    Only those below /sys/fs/cgroup count: one elsewhere may be in the root file system of a container. A hierarchy that
+    is mounted more than once is taken at its first place; one that is not at its root (``/``) only when there is no
+    other. A cgroup2 mount of a hybrid host is listed too, without being a controller.
     """
     found: dict[tuple[str, ...], Mount] = {}
     for line in lines:
@@ -88,23 +105,14 @@ def parse_mounts(lines: Iterable[str]) -> list[Mount]:
         if kind not in ("cgroup", "cgroup2"):
             continue
         _, _, _, root, mountpoint, *_ = fields.split(" ")
+        if not mountpoint.startswith(f"{ROOT}/"):
+            continue
         names = (UNIFIED,) if kind == "cgroup2" else _names(rest.rpartition(" ")[2])
         mount = Mount(names, _unescaped(mountpoint), _unescaped(root), kind == "cgroup2")
         before = found.get(names)
         if before is None or (before.root != "/" and mount.root == "/"):
             found[names] = mount
     return list(found.values())
-
-
-def parse_own(text: str) -> dict[str, str]:
-    """The lines ``id:controllers:path`` of /proc/PID/cgroup (cgroups(7)), by controller."""
-    own: dict[str, str] = {}
-    for line in text.splitlines():
-        number, _, rest = line.partition(":")
-        names, _, path = rest.partition(":")
-        for name in names.split(",") if names else [UNIFIED if number == "0" else ""]:
-            own[name] = path
-    return own
 
 
 def _names(options: str) -> tuple[str, ...]:

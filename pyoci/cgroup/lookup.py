@@ -51,13 +51,20 @@ def manage(host: Host, path: str, manager: str) -> Cgroup:
         )
     if manager != "cgroupfs":
         raise CgroupError(f"cgroup manager {manager}: unknown; use cgroupfs or disabled")
-    if host.unified:
-        return _v2(path, host.mounts[0].mountpoint + path)
+    unified = host.unified_mount()
+    if unified is not None and host.unified:
+        from pyoci.cgroup.v2 import V2
+
+        return V2(path, unified.mountpoint + path, host.available)
     if not host.controllers:
         raise CgroupError(
-            f"cgroup {path}: this host has no cgroup hierarchy mounted; mount one, or use the cgroup manager disabled"
+            f"cgroup {path}: this host has no cgroup hierarchy mounted at /sys/fs/cgroup; mount one, or use the cgroup "
+            "manager disabled"
         )
-    return _v1(path, {name: mount.mountpoint + path for name, mount in host.controllers.items()})
+    paths = {name: mount.mountpoint + path for name, mount in host.controllers.items()}
+    if unified is not None:
+        paths[UNIFIED] = unified.mountpoint + path
+    return _v1(path, paths)
 
 
 def from_state(data: dict[str, Any]) -> Cgroup:
@@ -71,8 +78,10 @@ def from_state(data: dict[str, Any]) -> Cgroup:
         # delete() removes these directories, so a damaged state must not lead anywhere else.
         if not isinstance(directory, str) or not _below_a_mount(directory, path):
             raise CgroupError("cgroup in the saved state: malformed")
-    if UNIFIED in paths:
-        return _v2(path, paths[UNIFIED])
+    if list(paths) == [UNIFIED]:
+        from pyoci.cgroup.v2 import V2
+
+        return V2(path, paths[UNIFIED])
     return _v1(path, paths)
 
 
@@ -86,9 +95,3 @@ def _v1(path: str, paths: dict[str, str]) -> Cgroup:
     from pyoci.cgroup.v1 import V1
 
     return V1(path, paths)
-
-
-def _v2(path: str, directory: str) -> Cgroup:
-    from pyoci.cgroup.v2 import V2
-
-    return V2(path, directory)

@@ -1,22 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Control groups version 1: one directory in each mounted hierarchy (Documentation/admin-guide/cgroup-v1)."""
+"""Control groups version 1: one directory in each mounted hierarchy (Documentation/admin-guide/cgroup-v1).
+
+On a hybrid host the cgroup2 hierarchy is one of them: it limits nothing, but systemd and others ask it who belongs
+together.
+"""
 
 from __future__ import annotations
 
 import os
 
-from pyoci.cgroup import base, devices, files, resources
-from pyoci.errors import CgroupError
+from pyoci.cgroup import base, devices, directories, files, limits_v1
+from pyoci.cgroup.hierarchies import UNIFIED
+from pyoci.cgroup.plan import CgroupPlan
+from pyoci.errors import CgroupError, SpecError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyoci.cgroup.files import Setting
+    from pyoci.cgroup.files import Write
     from pyoci.config.documents import Resources
 
 # Where the processes are listed: first the hierarchies that a container is least likely to be given write access to.
 _LISTED_IN = ("freezer", "devices", "pids", "memory", "name=systemd")
 _FREEZE_BEFORE_KILL = 2.0  # seconds; a process in an uninterruptible wait keeps a v1 group from freezing
-_KILL_ROUNDS = 50
 
 
 class V1(base.Cgroup):
@@ -24,59 +29,89 @@ class V1(base.Cgroup):
 
     __slots__ = ()
 
-    def create(self, resources: Resources) -> list[Setting]:
-        """See Cgroup.create. The device rules are not written in one step: in between, some would be refused that are
-        allowed before and after. So nobody may be in the group by then.
+    def plan(self, resources: Resources, owner: int = -1) -> CgroupPlan:
+        """See Cgroup.plan. The group stays root's: delegation is not secure in v1 (config-linux.md)."""
+        writes = limits_v1.writes(base.wanted(resources), self.paths)
+        listed = resources.get("devices")
+        if not listed:
+            return CgroupPlan(writes)
+        if "devices" not in self.paths:
+            raise SpecError("/linux/resources/devices", "the devices controller is not mounted on this host")
+        rules = devices.rules(listed)
+        return CgroupPlan(writes, rules, devices.exceptions(rules))
+
+    def precreate(self, plan: CgroupPlan) -> None:
+        """See Cgroup.precreate. The device rules are not written in one step: in between, some would be refused that
+        are allowed before and after. So nobody may be in the group by then.
         """
-        settings = self._settings(resources)
-        steps = self._device_steps(resources, fresh=True)
-        cpuset = [setting for setting in settings if setting[0] == "cpuset"]
+        cpuset = [each for each in plan.writes if each[0] == "cpuset"]
         self._made = []
         try:
             for directory in self._directories():
-                if not base.make_directory(directory, directory.removesuffix(self.path), self._made):
+                if not directories.make(directory, directory.removesuffix(self.path), self._made):
                     self._refuse_used(directory)
+            self._refuse_frozen_parent()
             if "cpuset" in self.paths:
                 self._inherit_cpuset({file for _, file, _, _ in cpuset})
             self._write(cpuset)
-            self._write_devices(steps)
+            if plan.exceptions:
+                # A new group has what the one above it has; writing the first line sets all of it.
+                self._write_devices(devices.transition(devices.Exceptions(True), plan.exceptions))
         except BaseException:
-            base.remove_directories(self._made)
+            directories.remove_made(self._made)
             raise
-        return [setting for setting in settings if setting[0] != "cpuset"]
 
-    def limit(self, settings: list[Setting]) -> None:
+    def limit(self, plan: CgroupPlan) -> None:
         """See Cgroup.limit."""
-        self._write(settings)
+        self._write([each for each in plan.writes if each[0] != "cpuset"])
 
     def update(self, resources: Resources) -> None:
         """See Cgroup.update."""
-        settings = self._settings(resources)
-        steps = self._device_steps(resources, fresh=False)
-        self._write(settings)
+        plan = self.plan(resources)
+        steps = []
+        if plan.exceptions:
+            path = f"{self.paths['devices']}/devices.list"
+            try:
+                before = devices.parse_list(files.read(path))
+            except OSError as error:
+                raise CgroupError(f"read {path}: {files.reason(error)}") from error
+            steps = devices.transition(before, plan.exceptions)
+        self._write(plan.writes)
         self._write_devices(steps)
 
-    def add(self, pid: int) -> None:
-        """See Cgroup.add."""
-        for directory in self._directories():
-            path = f"{directory}/cgroup.procs"
-            try:
-                files.write(path, str(pid))
-            except OSError as error:
-                raise files.failed(path, error, str(pid)) from None
+    def descriptor(self) -> int:
+        """See Cgroup.descriptor: the directory in cgroup2, on a hybrid host."""
+        return files.open_directory(self.paths[UNIFIED]) if UNIFIED in self.paths else -1
 
     def entries(self) -> list[int]:
         """See Cgroup.entries."""
         opened: list[int] = []
+        unified = self.paths.get(UNIFIED)
         for directory in self._directories():
+            if directory == unified:
+                continue
             path = f"{directory}/tasks"
             try:
                 opened.append(os.open(path, os.O_WRONLY | os.O_CLOEXEC))
             except OSError as error:
                 for descriptor in opened:
                     os.close(descriptor)
-                raise files.failed(path, error) from None
+                raise files.failed(path, error) from error
         return opened
+
+    def joining(self, init: int, below: dict[str, str]) -> base.Cgroup:
+        """See Cgroup.joining. A v1 group takes processes whatever is below it."""
+        if not below:
+            return self
+        paths = dict(self.paths)
+        for controller, path in below.items():
+            if controller and controller not in paths:
+                raise UsageError(f"exec: flag --cgroup: the container has no cgroup of controller {controller}")
+            for name in [controller] if controller else self.paths:
+                if name == UNIFIED and not controller and not os.path.isdir(f"{paths[name]}/{path}"):
+                    continue  # who makes groups by controller makes none there
+                paths[name] = base.below(paths[name], path)
+        return V1(self.path, paths)
 
     def pids(self) -> list[int]:
         """See Cgroup.pids."""
@@ -87,26 +122,29 @@ class V1(base.Cgroup):
         if signum != base.SIGKILL:
             return self._signal_each(signum)
         reached = 0
-        for _ in range(_KILL_ROUNDS):
-            stands = "freezer" in self.paths and self._freeze(_FREEZE_BEFORE_KILL)
+        freezer = self.paths.get("freezer")
+        deadline = directories.Deadline()
+        while True:
+            stands = freezer is not None and self._freeze(_FREEZE_BEFORE_KILL)
             try:
                 now = self._signal_each(signum)
             finally:
-                if "freezer" in self.paths:
-                    self.thaw()
+                if freezer is not None:
+                    self._release(freezer)
             reached += now
-            if stands or not now:
-                break
-        return reached
+            if stands or not now or not deadline.left():
+                return reached
 
     def freeze(self) -> None:
         """See Cgroup.freeze."""
         directory = self._freezer("freeze")
         if not os.path.exists(directory):
             raise CgroupError(f"freeze cgroup {directory}: it is gone")
-        if not self._freeze(base.WAIT_SECONDS):
+        if not self._freeze(directories.WAIT_SECONDS):
             self.thaw()
-            raise CgroupError(f"freeze cgroup {directory}: not all processes stand after {base.WAIT_SECONDS:.0f} s")
+            raise CgroupError(
+                f"freeze cgroup {directory}: not all processes stand after {directories.WAIT_SECONDS:.0f} s"
+            )
 
     def thaw(self) -> None:
         """See Cgroup.thaw."""
@@ -116,7 +154,7 @@ class V1(base.Cgroup):
         except FileNotFoundError:
             return
         except OSError as error:
-            raise files.failed(path, error, "THAWED") from None
+            raise files.failed(path, error, "THAWED") from error
 
     def frozen(self) -> bool:
         """See Cgroup.frozen."""
@@ -128,22 +166,26 @@ class V1(base.Cgroup):
         except OSError:
             return False
 
+    def unkillable(self) -> bool:
+        """See Cgroup.unkillable."""
+        return "freezer" in self.paths and _state(self.paths["freezer"]) != "THAWED"
+
     def oom_kills(self) -> int:
         """See Cgroup.oom_kills; ``oom_kill`` of memory.oom_control (cgroup-v1/memory.rst, Linux 4.13)."""
         return files.counter(f"{self.paths['memory']}/memory.oom_control", "oom_kill") if "memory" in self.paths else 0
 
     def delete(self, kill: bool = False) -> None:
         """See Cgroup.delete."""
-        deadline = base.Deadline()
+        deadline = directories.Deadline()
         for directory in self._directories():
-            while not base.remove_tree(directory):
+            while not directories.remove_tree(directory):
                 if kill:
                     self.kill(base.SIGKILL)
                     kill = False
-                base.wait_for_ends(files.processes(directory), deadline)
+                directories.wait_for_ends(files.processes(directory), deadline)
                 # The last process has ended a little before its group is empty, and v1 sends no event for that.
                 if not deadline.pause():
-                    raise base.busy(directory)
+                    raise directories.busy(directory)
 
     def _directories(self) -> list[str]:
         return list(dict.fromkeys(self.paths.values()))
@@ -160,21 +202,43 @@ class V1(base.Cgroup):
         if files.processes(directory):
             raise CgroupError(f"container's cgroup {directory} is not empty; use another cgroupsPath")
 
-    def _settings(self, wanted: Resources) -> list[Setting]:
-        settings = resources.settings_v1(wanted)
-        for group, _, _, pointer in settings:
-            if group not in self.paths:
-                raise CgroupError(f"{pointer}: the {group} controller is not mounted on this host")
-        return settings
+    def _refuse_frozen_parent(self) -> None:
+        """Whoever enters would stand still at once. The root is never frozen."""
+        if "freezer" not in self.paths or self.path.count("/") == 1:
+            return
+        path = f"{self.paths['freezer']}/freezer.parent_freezing"
+        try:
+            frozen = files.read(path).strip() == "1"
+        except OSError as error:
+            raise CgroupError(f"read {path}: {files.reason(error)}") from error
+        if frozen:
+            raise CgroupError(
+                f"container's cgroup {self.path}: one above it is frozen; thaw that, or use another cgroupsPath"
+            )
 
-    def _write(self, settings: list[Setting]) -> None:
-        groups: dict[str, list[Setting]] = {}
-        for setting in settings:
-            group, file, value, _ = setting
+    def _release(self, freezer: str) -> None:
+        """Lets processes end that SIGKILL was sent to. They may be kept by a frozen group below this one, or above it:
+        then the nearest that is not frozen takes them. Nothing of theirs runs there.
+        """
+        for place in [*files.deepest_first(freezer), freezer]:
+            _try_write(f"{place}/freezer.state", "THAWED")
+        if not self.unkillable():
+            return
+        mountpoint = freezer.removesuffix(self.path)
+        place = os.path.dirname(freezer)
+        while place != mountpoint and _state(place) != "THAWED":
+            place = os.path.dirname(place)
+        for pid in self.pids():
+            _try_write(f"{place}/cgroup.procs", str(pid))
+
+    def _write(self, writes: list[Write]) -> None:
+        groups: dict[str, list[Write]] = {}
+        for each in writes:
+            group, file, value, _ = each
             unlimited_swap = file == "memory.memsw.limit_in_bytes" and value == "-1"
             if unlimited_swap and not os.path.exists(f"{self.paths[group]}/{file}"):
                 continue  # the kernel was booted with swapaccount=0: swap is unlimited anyway
-            groups.setdefault(group, []).append(setting)
+            groups.setdefault(group, []).append(each)
         for group, part in groups.items():
             files.apply(self.paths[group], part)
 
@@ -193,23 +257,6 @@ class V1(base.Cgroup):
             else:
                 _fill(leaf, mountpoint, file)
 
-    def _device_steps(self, wanted: Resources, fresh: bool) -> list[tuple[str, str]]:
-        listed = wanted.get("devices")
-        if not listed:
-            return []
-        if "devices" not in self.paths:
-            raise CgroupError("/linux/resources/devices: the devices controller is not mounted on this host")
-        after = devices.exceptions(devices.rules(listed))
-        # A new group has what the one above it has; writing the first line sets all of it.
-        before = devices.Exceptions(True)
-        if not fresh:
-            path = f"{self.paths['devices']}/devices.list"
-            try:
-                before = devices.parse_list(files.read(path))
-            except OSError as error:
-                raise CgroupError(f"read {path}: {files.reason(error)}") from None
-        return devices.transition(before, after)
-
     def _write_devices(self, steps: list[tuple[str, str]]) -> None:
         opened: dict[str, int] = {}
         try:
@@ -220,7 +267,7 @@ class V1(base.Cgroup):
                         opened[file] = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
                     files.put(opened[file], path, line)
                 except OSError as error:
-                    raise files.failed(path, error, line, "/linux/resources/devices") from None
+                    raise files.failed(path, error, line, "/linux/resources/devices") from error
         finally:
             for descriptor in opened.values():
                 os.close(descriptor)
@@ -233,7 +280,7 @@ class V1(base.Cgroup):
     def _freeze(self, seconds: float) -> bool:
         """Whether all processes stand within that time. A group that is gone does."""
         path = f"{self.paths['freezer']}/freezer.state"
-        deadline = base.Deadline(seconds)
+        deadline = directories.Deadline(seconds)
         try:
             while True:
                 # Written again each time: who was forked meanwhile may have been missed (freezer-subsystem.rst).
@@ -245,7 +292,23 @@ class V1(base.Cgroup):
         except FileNotFoundError:
             return True
         except OSError as error:
-            raise files.failed(path, error, "FROZEN") from None
+            raise files.failed(path, error, "FROZEN") from error
+
+
+def _state(freezer: str) -> str:
+    """THAWED, FREEZING or FROZEN, by the group itself or by one above it; THAWED of one that is gone."""
+    try:
+        return files.read(f"{freezer}/freezer.state").strip()
+    except OSError:
+        return "THAWED"
+
+
+def _try_write(path: str, value: str) -> None:
+    """For what may be gone, or be ending, meanwhile."""
+    try:
+        files.write(path, value)
+    except OSError:
+        pass
 
 
 def _fill(place: str, mountpoint: str, file: str) -> str:
@@ -254,7 +317,7 @@ def _fill(place: str, mountpoint: str, file: str) -> str:
     try:
         value = files.read(path).strip()
     except OSError as error:
-        raise files.failed(path, error) from None
+        raise files.failed(path, error) from error
     if not value and place != mountpoint:
         value = _fill(os.path.dirname(place), mountpoint, file)
         _write_file(path, value)
@@ -265,4 +328,4 @@ def _write_file(path: str, value: str) -> None:
     try:
         files.write(path, value)
     except OSError as error:
-        raise files.failed(path, error) from None
+        raise files.failed(path, error) from error

@@ -7,71 +7,91 @@ import errno
 import os
 import select
 
-from pyoci.cgroup import base, files, resources
+from pyoci.cgroup import base, devices, directories, files, limits_v2
 from pyoci.cgroup.hierarchies import UNIFIED
-from pyoci.errors import CgroupError
+from pyoci.cgroup.plan import CgroupPlan
+from pyoci.errors import CgroupError, SpecError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyoci.cgroup.files import Setting
+    from collections.abc import Collection
+
+    from pyoci.cgroup.files import Write
     from pyoci.config.documents import Memory, Resources
 
-# Without a limit these still count, and engines read the counts from the container's group.
-_FOR_STATISTICS = ("cpu", "io", "memory", "pids")
+_DELEGATE = "/sys/kernel/cgroup/delegate"
+_DELEGATED = ("cgroup.procs", "cgroup.subtree_control", "cgroup.threads")  # without that file (config-linux.md)
 
 
 class V2(base.Cgroup):
-    """One control group of the unified hierarchy."""
+    """One control group of the unified hierarchy.
 
-    __slots__ = ("directory",)
+    available: the host's controllers, if they are known already.
+    """
 
-    def __init__(self, path: str, directory: str) -> None:
+    __slots__ = ("_available", "directory")
+
+    def __init__(self, path: str, directory: str, available: Collection[str] | None = None) -> None:
         super().__init__(path, {UNIFIED: directory})
         self.directory = directory
+        self._available = available
 
-    def create(self, resources: Resources) -> list[Setting]:
-        """See Cgroup.create. The group's own files (``cgroup.*``) cannot wait: some of them say who may enter."""
-        settings = self._settings(resources)
-        filter_code = _filter(resources)
-        mounted = self.directory.removesuffix(self.path)
+    def plan(self, resources: Resources, owner: int = -1) -> CgroupPlan:
+        """See Cgroup.plan."""
+        if self._available is None:
+            self._available = _words(f"{self._mountpoint()}/cgroup.controllers")
+        return self._plan(resources, owner, "max")
+
+    def precreate(self, plan: CgroupPlan) -> None:
+        """See Cgroup.precreate. The group's own files (``cgroup.*``) cannot wait: some of them say who may enter."""
         self._made = []
         try:
-            if not base.make_directory(self.directory, mounted, self._made):
+            if not directories.make(self.directory, self._mountpoint(), self._made):
                 self._refuse_used()
-            self._enable(mounted, {group: pointer for group, _, _, pointer in settings if group != "cgroup"})
-            self._write([setting for setting in settings if setting[0] == "cgroup"])
-            self._write_devices(resources, filter_code, fresh=True)
+            self._refuse_frozen_parent()
+            self._hand_down({controller: pointer for controller, _, _, pointer in plan.writes})
+            self._write([each for each in plan.writes if each[0] == "cgroup"])
+            if plan.rules:
+                self._write_devices(plan.rules, fresh=True)
+            if plan.owner >= 0:
+                self._delegate(plan.owner)
         except BaseException:
-            base.remove_directories(self._made)
+            directories.remove_made(self._made)
             raise
-        return [setting for setting in settings if setting[0] != "cgroup"]
 
-    def limit(self, settings: list[Setting]) -> None:
+    def limit(self, plan: CgroupPlan) -> None:
         """See Cgroup.limit."""
-        self._write(settings)
+        self._write([each for each in plan.writes if each[0] != "cgroup"])
 
     def update(self, resources: Resources) -> None:
         """See Cgroup.update."""
+        self._available = _words(f"{self.directory}/cgroup.controllers")
         self._check_before_update(resources.get("memory") or {})
-        settings = self._settings(resources)
-        filter_code = _filter(resources)
-        self._write(settings)
-        self._write_devices(resources, filter_code, fresh=False)
-
-    def add(self, pid: int) -> None:
-        """See Cgroup.add."""
-        path = f"{self.directory}/cgroup.procs"
-        try:
-            files.write(path, str(pid))
-        except OSError as error:
-            raise files.failed(path, error, str(pid)) from None
+        quota = "max"
+        cpu = resources.get("cpu") or {}
+        if cpu.get("period") and not cpu.get("quota"):
+            quota = self._read("cpu.max").split()[0]
+        plan = self._plan(resources, -1, quota)
+        self._write(plan.writes)
+        if plan.rules:
+            self._write_devices(plan.rules, fresh=False)
 
     def descriptor(self) -> int:
         """See Cgroup.descriptor."""
-        try:
-            return os.open(self.directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        except OSError as error:
-            raise CgroupError(f"open cgroup {self.directory}: {files.reason(error)}") from None
+        return files.open_directory(self.directory)
+
+    def joining(self, init: int, below: dict[str, str]) -> base.Cgroup:
+        """See Cgroup.joining. A group that has enabled controllers for those below it takes no process itself (the no
+        internal process constraint of cgroup-v2.rst): its init is in one of them, and what comes later joins it there.
+        """
+        for controller in below:
+            if controller not in ("", UNIFIED):
+                raise UsageError(f"exec: flag --cgroup: the container has no cgroup of controller {controller}")
+        for path in below.values():
+            return V2(self.path, base.below(self.directory, path))
+        if not _words(f"{self.directory}/cgroup.subtree_control"):
+            return self
+        return V2(self.path, self.directory + self._below_of(init))
 
     def pids(self) -> list[int]:
         """See Cgroup.pids."""
@@ -88,16 +108,16 @@ class V2(base.Cgroup):
         except FileNotFoundError:
             return 0
         except OSError as error:
-            raise files.failed(path, error, "1") from None
+            raise files.failed(path, error, "1") from error
         return reached
 
     def freeze(self) -> None:
         """See Cgroup.freeze."""
         self._set_frozen("1")
-        if not self._wait("frozen 1", base.Deadline()):
+        if not self._wait("frozen 1", directories.Deadline()):
             self._set_frozen("0")
             raise CgroupError(
-                f"freeze cgroup {self.directory}: not all processes stand after {base.WAIT_SECONDS:.0f} s"
+                f"freeze cgroup {self.directory}: not all processes stand after {directories.WAIT_SECONDS:.0f} s"
             )
 
     def thaw(self) -> None:
@@ -107,7 +127,7 @@ class V2(base.Cgroup):
         except FileNotFoundError:
             return
         except OSError as error:
-            raise files.failed(f"{self.directory}/cgroup.freeze", error, "0") from None
+            raise files.failed(f"{self.directory}/cgroup.freeze", error, "0") from error
 
     def frozen(self) -> bool:
         """See Cgroup.frozen."""
@@ -122,25 +142,32 @@ class V2(base.Cgroup):
 
     def delete(self, kill: bool = False) -> None:
         """See Cgroup.delete."""
-        deadline = base.Deadline()
-        while not base.remove_tree(self.directory):
+        deadline = directories.Deadline()
+        while not directories.remove_tree(self.directory):
             if kill:
                 self.kill(base.SIGKILL)
                 kill = False
             self._wait("populated 0", deadline)
             # An empty group may be busy for a moment more, and there is no event for the end of that.
             if not deadline.pause():
-                raise base.busy(self.directory)
+                raise directories.busy(self.directory)
 
-    def _settings(self, wanted: Resources) -> list[Setting]:
-        quota = "max"
-        cpu = wanted.get("cpu") or {}
-        if cpu.get("period") and not cpu.get("quota"):
-            try:
-                quota = files.read(f"{self.directory}/cpu.max").split()[0]
-            except OSError:
-                pass  # a group that is still to be made
-        return resources.settings_v2(wanted, quota)
+    def _mountpoint(self) -> str:
+        return self.directory.removesuffix(self.path)
+
+    def _plan(self, resources: Resources, owner: int, quota: str) -> CgroupPlan:
+        writes = limits_v2.writes(base.wanted(resources), self._available or (), quota)
+        listed = resources.get("devices")
+        return CgroupPlan(writes, devices.rules(listed) if listed else None, owner=owner)
+
+    def _below_of(self, init: int) -> str:
+        """Where a process is below this group; "" if it is not."""
+        try:
+            line = files.read(f"/proc/{init}/cgroup").partition("0::")[2].partition("\n")[0]
+        except OSError:
+            return ""  # it has ended; entering the group says what is wrong
+        _, found, below = f"{line}/".partition(f"{self.path}/")
+        return f"/{below}".rstrip("/") if found else ""
 
     def _refuse_used(self) -> None:
         if self.frozen():
@@ -148,58 +175,57 @@ class V2(base.Cgroup):
         if self.pids():
             raise CgroupError(f"container's cgroup {self.directory} is not empty; use another cgroupsPath")
 
-    def _enable(self, mounted: str, needed: dict[str, str]) -> None:
-        """Hands the controllers down from the root to the group above the container's.
+    def _refuse_frozen_parent(self) -> None:
+        """Whoever enters would stand still at once: a group is frozen from the beginning if one above it is."""
+        if self.path.count("/") > 1 and "frozen 1" in self._read("cgroup.events").splitlines():
+            raise directories.frozen_above(self.path)
 
-        needed: controller → the property that needs it. Those, and the ones that count, as far as they are there.
+    def _hand_down(self, needed: dict[str, str]) -> None:
+        """Enables the host's controllers from the root to the group above the container's: all that are there, as
+        engines read the counts of those without a limit too.
+
+        needed: controller → the property that needs it. Without one of the others the container does as well.
         """
-        place = mounted
-        available = self._available(place)
-        for group, pointer in needed.items():
-            if group not in available:
-                raise CgroupError(f"{pointer}: the {group} controller is not available in cgroup v2 on this host")
-        wanted = [group for group in dict.fromkeys([*_FOR_STATISTICS, *needed]) if group in available]
+        place = self._mountpoint()
+        available = list(self._available or ())
         for part in self.path.split("/")[1:]:
             path = f"{place}/cgroup.subtree_control"
             enabled = _words(path)
-            self._enable_at(path, [group for group in wanted if group not in enabled], needed)
+            missing = [controller for controller in available if controller not in enabled]
+            refused = _enable(path, missing, needed) if missing else ()
+            available = [controller for controller in available if controller not in refused]
             place = f"{place}/{part}"
 
-    @staticmethod
-    def _enable_at(path: str, missing: list[str], needed: dict[str, str]) -> None:
-        if not missing:
-            return
+    def _delegate(self, owner: int) -> None:
+        """Gives the directory and the kernel's list of files to the container's root (config-linux.md, "Cgroup
+        ownership"): it may make groups below, but not change its own limits.
+        """
         try:
-            files.write(path, " ".join(f"+{group}" for group in missing))
-            return
+            names = files.read(_DELEGATE).split()
         except OSError:
-            pass  # one of them is refused: which one, and does it matter?
-        for group in missing:
+            names = list(_DELEGATED)
+        for path in (self.directory, *(f"{self.directory}/{name}" for name in names)):
             try:
-                files.write(path, f"+{group}")
+                os.chown(path, owner, -1)
+            except FileNotFoundError:
+                continue  # of a controller that is not here
             except OSError as error:
-                if group in needed:
-                    hint = "; a group with processes of its own cannot hand controllers down"
-                    why = files.reason(error) + (hint if error.errno == errno.EBUSY else "")
-                    raise CgroupError(f"write {path}: +{group}: {why} (needed by {needed[group]})") from None
+                raise CgroupError(f"chown {path} to {owner}: {files.reason(error)}") from error
 
-    @staticmethod
-    def _available(place: str) -> set[str]:
-        return _words(f"{place}/cgroup.controllers")
+    def _read(self, file: str) -> str:
+        try:
+            return files.read(f"{self.directory}/{file}")
+        except OSError as error:
+            raise CgroupError(f"read {self.directory}/{file}: {files.reason(error)}") from error
 
-    def _write(self, settings: list[Setting]) -> None:
-        if not settings:
-            return
-        available = self._available(self.directory)
-        groups: dict[str, list[Setting]] = {}
-        for setting in settings:
-            group, file, value, pointer = setting
-            if group != "cgroup" and group not in available:
-                raise CgroupError(f"{pointer}: the {group} controller is not available in {self.directory}")
+    def _write(self, writes: list[Write]) -> None:
+        groups: dict[str, list[Write]] = {}
+        for each in writes:
+            controller, file, value, _ = each
             # Without swap support there is no such file, and neither no swap nor all of it needs saying.
             if file == "memory.swap.max" and value in ("0", "max") and not os.path.exists(f"{self.directory}/{file}"):
                 continue
-            groups.setdefault(group, []).append(setting)
+            groups.setdefault(controller, []).append(each)
         for part in groups.values():
             files.apply(self.directory, part)
 
@@ -208,21 +234,16 @@ class V2(base.Cgroup):
         limit = memory.get("limit") or -1
         if not memory.get("checkBeforeUpdate") or limit < 0:
             return
-        try:
-            usage = int(files.read(f"{self.directory}/memory.current"))
-        except OSError as error:
-            raise CgroupError(f"read {self.directory}/memory.current: {files.reason(error)}") from None
+        usage = int(self._read("memory.current"))
         if usage > limit:
-            raise CgroupError(f"/linux/resources/memory/limit: {limit} is less than the {usage} in use")
+            raise SpecError("/linux/resources/memory/limit", f"less than the {usage} bytes in use", limit)
 
-    def _write_devices(self, wanted: Resources, code: bytes, fresh: bool) -> None:
-        if not wanted.get("devices") or (fresh and not code):
-            return
+    def _write_devices(self, rules: list[devices.Rule], fresh: bool) -> None:
         from pyoci.cgroup import device_filter
 
-        if code:
-            device_filter.attach(self.directory, code)
-        else:
+        if not device_filter.allows_all(rules):
+            device_filter.attach(self.directory, device_filter.program(rules))
+        elif not fresh:
             device_filter.detach(self.directory)
 
     def _set_frozen(self, value: str) -> None:
@@ -230,16 +251,16 @@ class V2(base.Cgroup):
         try:
             files.write(path, value)
         except OSError as error:
-            raise files.failed(path, error, value) from None
+            raise files.failed(path, error, value) from error
 
-    def _wait(self, line: str, deadline: base.Deadline) -> bool:
+    def _wait(self, line: str, deadline: directories.Deadline) -> bool:
         """Waits until cgroup.events has that line, or the group is gone. False at the deadline."""
         try:
             events = os.open(f"{self.directory}/cgroup.events", os.O_RDONLY)
         except FileNotFoundError:
             return True
         except OSError as error:
-            raise CgroupError(f"open {self.directory}/cgroup.events: {files.reason(error)}") from None
+            raise CgroupError(f"open {self.directory}/cgroup.events: {files.reason(error)}") from error
         try:
             poller = select.poll()
             poller.register(events, select.POLLPRI)
@@ -257,23 +278,33 @@ class V2(base.Cgroup):
         except OSError as error:
             if error.errno == errno.ENODEV:
                 return True
-            raise CgroupError(f"read {self.directory}/cgroup.events: {files.reason(error)}") from None
+            raise CgroupError(f"read {self.directory}/cgroup.events: {files.reason(error)}") from error
         finally:
             os.close(events)
 
 
-def _filter(wanted: Resources) -> bytes:
-    """The device program for the resources; empty where all devices are allowed, or none are spoken of."""
-    if not wanted.get("devices"):
-        return b""
-    from pyoci.cgroup import device_filter, devices
-
-    ordered = devices.rules(wanted["devices"])
-    return b"" if device_filter.allows_all(ordered) else device_filter.program(ordered)
+def _enable(path: str, missing: list[str], needed: dict[str, str]) -> list[str]:
+    """Enables controllers, and returns those that the kernel refuses. Raises CgroupError if one of those is needed."""
+    try:
+        files.write(path, " ".join(f"+{controller}" for controller in missing))
+        return []
+    except OSError:
+        pass  # one of them is refused: which one, and does it matter?
+    refused = []
+    for controller in missing:
+        try:
+            files.write(path, f"+{controller}")
+        except OSError as error:
+            if controller in needed:
+                hint = "; a group with processes of its own cannot hand controllers down"
+                why = files.reason(error) + (hint if error.errno == errno.EBUSY else "")
+                raise CgroupError(f"write {path}: +{controller}: {why} (needed by {needed[controller]})") from error
+            refused.append(controller)
+    return refused
 
 
 def _words(path: str) -> set[str]:
     try:
         return set(files.read(path).split())
     except OSError as error:
-        raise CgroupError(f"read {path}: {files.reason(error)}") from None
+        raise CgroupError(f"read {path}: {files.reason(error)}") from error

@@ -17,7 +17,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pyoci.cgroup.files import Setting
     from pyoci.container.options import CreateOptions
 
 
@@ -41,10 +40,9 @@ class Creation:
 
     __slots__ = (
         *("facts", "group", "intent", "request", "state"),
-        *("_ahead", "_hooks_ran", "_launch", "_limits", "_starting"),
+        *("_ahead", "_hooks_ran", "_launch", "_starting"),
     )
     _launch: launch.Launch
-    _limits: list[Setting]
     state: State
 
     def __init__(self, request: Request) -> None:
@@ -91,7 +89,7 @@ class Creation:
     def _make(self) -> int:
         """Cgroup, init, hooks, pid file, and for ``run`` the start. Returns init's pidfd. Undoes what it made when a
         step fails; the state directory is the caller's."""
-        self._limits = self.group.create(self.intent.resources)
+        self.group.precreate(self.intent.cgroup)
         if report.debugging:
             report.debug(f"create {self.state.id}: made the state directory and the cgroup {self.group.path}")
         try:
@@ -124,10 +122,11 @@ class Creation:
     def _answers_ahead(self) -> list[int]:
         """The answers that init finds when it asks, because nothing of ours has to come before what they allow.
 
-        Its first step has to wait where maps are to be written, or where init goes on in a child, which has to inherit
-        all that is set from outside; its way into the new root, where hooks come before.
+        Its first step has to wait where the cgroup's manager is told of it, where maps are to be written, or where init
+        goes on in a child, which has to inherit all that is set from outside; its way into the new root, where hooks
+        come before.
         """
-        if self.intent.maps or self.intent.launch.in_child:
+        if self.group.attaches or self.intent.maps or self.intent.launch.in_child:
             return []
         if self.intent.has_hooks(*intent.EARLY_HOOKS):
             return [protocol.SYNC_GO]
@@ -153,6 +152,7 @@ class Creation:
         finally:
             for descriptor in opened:
                 os.close(descriptor)
+        self.group.attach(child.pid)
         launch.write_maps(child.pid, self.intent.maps)
         launch.set_oom_score(child.pid, self.intent.oom_score)
         if not go:
@@ -163,7 +163,7 @@ class Creation:
 
         The limits are for the container's own program, and that begins at ``start`` at the earliest.
         """
-        self.group.limit(self._limits)
+        self.group.limit(self.intent.cgroup)
         self.state.save(durable=False)  # without a process: it is in creation
         if self.facts.seccomp:
             _store(f"{self.state.directory}/seccomp.bpf", self.facts.seccomp[0])

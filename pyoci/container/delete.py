@@ -105,8 +105,8 @@ def stop(state: State) -> None:
 
 
 def _kill(pidfd: int, group: Cgroup | None, container_id: str) -> None:
-    if group is not None and group.frozen():
-        group.kill(SIGKILL)  # which thaws what cannot be killed frozen (v1)
+    if group is not None and group.unkillable():
+        group.kill(SIGKILL)
     if not processes.kill_and_wait(pidfd, WAIT):
         raise PyociError(
             f"delete {container_id}: its init is still there {WAIT:.0f} s after SIGKILL (stuck in the kernel)"

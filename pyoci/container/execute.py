@@ -8,7 +8,7 @@ import os
 from pyoci import protocol
 from pyoci.container import gather, intent, launch
 from pyoci.container.launch import Child
-from pyoci.errors import NotRunning, PyociError, UsageError
+from pyoci.errors import NotRunning, PyociError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def execute(state: State, process: ProcessConfig, options: ExecOptions) -> Child
         intent.check_terminal(process, options)
         work = intent.to_execute(process, state.namespaces, gather.for_exec(state, options))
         with launch.Launch(f"exec {state.id}", work.launch, process.name) as running:
-            _spawn(running, work, target, _group(state, options), options)
+            _spawn(running, work, target, state.group().joining(state.pid, options.cgroups), options)
             running.expect(protocol.SYNC_STARTING)
             if options.starting is not None:
                 options.starting()
@@ -91,30 +91,3 @@ def _open_running(state: State, options: ExecOptions) -> int:
     if pidfd < 0:
         raise NotRunning(state.id, "exec")
     return pidfd
-
-
-def _group(state: State, options: ExecOptions) -> Cgroup:
-    """The container's cgroup, or the one below it that --cgroup names. Raises UsageError."""
-    group = state.group()
-    if not options.cgroups or group.manager == "disabled":
-        return group
-    paths = dict(group.paths)
-    for controller, below in options.cgroups.items():
-        parts = [part for part in below.split("/") if part not in ("", ".")]
-        if ".." in parts:
-            raise UsageError(f"exec: flag --cgroup: {below!r} holds .., which would leave the container's cgroup")
-        chosen = [controller] if controller else list(paths)
-        for name in chosen:
-            if name not in paths:
-                raise UsageError(f"exec: flag --cgroup: the container has no cgroup of controller {name}")
-            paths[name] = "/".join((paths[name], *parts))
-            if not os.path.isdir(paths[name]):
-                raise UsageError(f"exec: flag --cgroup: there is no cgroup {paths[name]}")
-    return type(group)(group.path, paths) if "unified" not in paths else cgroup_v2(group.path, paths["unified"])
-
-
-def cgroup_v2(path: str, directory: str) -> Cgroup:
-    """The one directory of a v2 cgroup as an object."""
-    from pyoci.cgroup.v2 import V2
-
-    return V2(path, directory)

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from pyoci.cgroup import CgroupPlan, owner
 from pyoci.errors import SpecError
 from pyoci.kernel.namespaces import NEWPID, NEWUSER
 from pyoci.plan.order import create_plan, exec_plan
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pyoci.cgroup import Cgroup
-    from pyoci.config.documents import Hook, IdMapping, Resources
+    from pyoci.config.documents import Hook, IdMapping
     from pyoci.config.normal import ContainerConfig
     from pyoci.config.process import ProcessConfig
     from pyoci.container.options import LaunchOptions
@@ -32,17 +33,17 @@ class Intent:
 
     launch: init's operations, and how it is cloned; hooks: kind → list, of all kinds that have any; maps: (``gid`` or
     ``uid``, the text of its map) in the order of writing, none without a new user namespace; oom_score: or None;
-    resources: ``linux.resources``; kept: what is written to the state, but for what only the clone tells.
+    cgroup: what ``create`` does to the cgroup; kept: what is written to the state, but for what only the clone tells.
     """
 
-    __slots__ = ("hooks", "kept", "launch", "maps", "oom_score", "resources")
+    __slots__ = ("cgroup", "hooks", "kept", "launch", "maps", "oom_score")
 
     def __init__(self, launch: LaunchPlan, process: ProcessConfig) -> None:
         self.launch = launch
         self.oom_score = process.oom_score_adj
         self.hooks: dict[str, list[Hook]] = {}
         self.maps: list[tuple[str, str]] = []
-        self.resources: Resources = {}
+        self.cgroup = CgroupPlan()
         self.kept: dict[str, Any] = {}
 
     def has_hooks(self, *kinds: str) -> bool:
@@ -54,14 +55,14 @@ def to_create(config: ContainerConfig, facts: Facts, group: Cgroup) -> Intent:
     """What ``create`` will do. Raises SpecError."""
     intent = Intent(create_plan(config, facts), config.process)
     intent.hooks = config.hooks
-    intent.resources = config.resources
+    intent.cgroup = group.plan(config.resources, owner(config))
     if config.namespaces.new & NEWUSER:
         intent.maps = [("gid", _map(config.gid_mappings)), ("uid", _map(config.uid_mappings))]
     intent.kept = {
         "bundle": facts.bundle,
         "rootfs": facts.rootfs,
         "annotations": config.annotations,
-        "cgroup": group.state(),
+        "cgroup": group.state(config.resources),
         "namespaces": config.namespaces.types,
         "shares_pid": int(not config.namespaces.new & NEWPID),
         "process": config.process.document,

@@ -112,7 +112,7 @@ class Launch:
         try:
             pid, pidfd = native.spawn(flags, init, fds, layout.plan, layout.sync, into, tasks, wait)
         finally:
-            for descriptor in tasks if into < 0 else [into]:
+            for descriptor in [*tasks, into] if into >= 0 else tasks:
                 os.close(descriptor)
         self.child = Child(pid, pidfd)
         if report.debugging:

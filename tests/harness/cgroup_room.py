@@ -7,6 +7,7 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,7 +55,8 @@ def make_v1(name: str) -> cgroup.Cgroup:
 def make_v2(name: str) -> cgroup.Cgroup:
     # On a hybrid host too: the same code, as if the cgroup2 mount were all there is.
     mount = cgroup.Mount(("unified",), v2_mount(), "/", True)
-    return cgroup.manage(cgroup.Host(True, [mount]), f"{PREFIX}/{name}", "cgroupfs")
+    available = Path(v2_mount(), "cgroup.controllers").read_text().split()
+    return cgroup.manage(cgroup.Host(True, [mount], available), f"{PREFIX}/{name}", "cgroupfs")
 
 
 @pytest.fixture(name="group", params=[make_v1, make_v2], ids=["v1", "v2"])
@@ -82,7 +84,7 @@ def run_programs() -> Iterator[Callable[..., subprocess.Popen[str]]]:
         waits = ["/bin/sh", "-c", 'read go; exec "$@"', "sh", *command]
         process = subprocess.Popen(waits, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         started.append(process)
-        one.add(process.pid)
+        enter(one, process.pid)
         assert process.stdin
         process.stdin.write("go\n")
         process.stdin.flush()
@@ -94,13 +96,21 @@ def run_programs() -> Iterator[Callable[..., subprocess.Popen[str]]]:
         process.communicate(timeout=10)
 
 
+def make(one: cgroup.Cgroup, resources: Any = None) -> None:
+    """The first step of a creation."""
+    one.precreate(one.plan(resources or {}))
+
+
+def enter(one: cgroup.Cgroup, pid: int) -> None:
+    """Moves a process into a group, as a system administrator does."""
+    for directory in dict.fromkeys(one.paths.values()):
+        Path(directory, "cgroup.procs").write_text(str(pid))
+
+
 def value(one: cgroup.Cgroup, file: str) -> str:
-    directory = one.paths.get("unified") or one.paths[file.partition(".")[0]]
+    directory = one.paths.get(file.partition(".")[0]) or one.paths["unified"]
     return Path(directory, file).read_text().strip()
 
 
 def there(one: cgroup.Cgroup) -> list[str]:
     return [directory for directory in one.paths.values() if os.path.exists(directory)]
-
-
-# --- the life of a group ---------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pyoci.cgroup import device_filter, devices
-from pyoci.errors import CgroupError
+from pyoci.errors import SpecError
 
 DENY_ALL = {"allow": False, "access": "rwm"}
 ALLOW_ALL = {"allow": True, "access": "rwm"}
@@ -58,24 +58,24 @@ def test_allow_all() -> None:
 
 
 def test_a_hole_that_v1_cannot_hold_is_refused() -> None:
-    with pytest.raises(CgroupError, match=r"cannot deny c 7:7 w out of c 7:\* rwm"):
+    with pytest.raises(SpecError, match=r"devices/2: cgroup v1 cannot deny c 7:7 w out of c 7:\* rwm; put the wider"):
         listed(DENY_ALL, rule(True, "rwm", "c", 7), rule(False, "w", "c", 7, 7))
-    with pytest.raises(CgroupError, match=r"cannot allow c 1:3 rwm out of c 1:\* r;"):
+    with pytest.raises(SpecError, match=r"cannot allow c 1:3 rwm out of c 1:\* r;"):
         listed(ALLOW_ALL, rule(False, "r", "c", 1))
 
 
 @pytest.mark.parametrize(
     ("bad", "pointer"),
     [
-        (rule(True, "rx", "c", 1, 1), "access: x"),
-        (rule(True, "r", "p", 1, 1), "type: p"),
-        (rule(True, "r", "c", -2, 1), "major: -2"),
-        (rule(True, "r", "c", 1, 2**32), "minor: 4294967296"),
-        (rule(True, "r", "c", 2**32 - 1, 1), "major: 4294967295"),
+        (rule(True, "rx", "c", 1, 1), "access: not an access .it is 'x'"),
+        (rule(True, "r", "p", 1, 1), "type: not a kind of device .it is 'p'"),
+        (rule(True, "r", "c", -2, 1), "major: not a device number .it is -2"),
+        (rule(True, "r", "c", 1, 2**32), "minor: not a device number .it is 4294967296"),
+        (rule(True, "r", "c", 2**32 - 1, 1), "major: not a device number .it is 4294967295"),
     ],
 )
 def test_malformed(bad: dict[str, Any], pointer: str) -> None:
-    with pytest.raises(CgroupError, match=f"^/linux/resources/devices/1/{pointer} is not"):
+    with pytest.raises(SpecError, match=f"^config.json: /linux/resources/devices/1/{pointer}"):
         devices.rules([DENY_ALL, bad])
 
 

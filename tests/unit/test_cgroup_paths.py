@@ -14,9 +14,9 @@ from pyoci.errors import CgroupError, PyociError, SpecError, UnsupportedError
 HYBRID = r"""
 31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755
 32 31 0:29 / /sys/fs/cgroup/cpu,cpuacct rw,relatime shared:9 - cgroup cgroup rw,cpu,cpuacct
-33 31 0:30 /docker/4f /somewhere/memory ro,relatime - cgroup cgroup rw,memory
+33 31 0:30 /docker/4f /sys/fs/cgroup/part ro,relatime - cgroup cgroup rw,memory
 34 31 0:30 / /sys/fs/cgroup/me\040mory rw,relatime - cgroup cgroup rw,memory
-35 31 0:30 / /other/memory rw,relatime - cgroup cgroup rw,memory
+35 31 0:30 / /sys/fs/cgroup/again rw,relatime - cgroup cgroup rw,memory
 36 31 0:37 / /sys/fs/cgroup/systemd rw,relatime shared:1 master:2 - cgroup cgroup rw,xattr,release_agent=/x,name=systemd
 37 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw,nsdelegate
 """
@@ -58,7 +58,7 @@ def test_mounts_of_a_hybrid_host() -> None:
     assert found.controllers["memory"].mountpoint == "/sys/fs/cgroup/me mory", "the first that is whole"
     assert [mount.mountpoint for mount in found.mounts if mount.unified] == ["/sys/fs/cgroup/unified"]
     one = cgroup.manage(found, "/box", "cgroupfs")
-    assert one.state() == {
+    assert one.state({"pids": {"limit": 3}}) == {
         "manager": "cgroupfs",
         "path": "/box",
         "paths": {
@@ -66,29 +66,29 @@ def test_mounts_of_a_hybrid_host() -> None:
             "cpuacct": "/sys/fs/cgroup/cpu,cpuacct/box",
             "memory": "/sys/fs/cgroup/me mory/box",
             "name=systemd": "/sys/fs/cgroup/systemd/box",
+            "unified": "/sys/fs/cgroup/unified/box",
         },
+        "resources": {"pids": {"limit": 3}},
     }
-    assert cgroup.from_state(one.state()).state() == one.state()
-    assert one.descriptor() == -1
+    assert cgroup.from_state(one.state({})).state({}) == one.state({})
+    assert type(cgroup.from_state(one.state({}))) is type(one)
+
+
+def test_a_cgroup_mount_of_a_container_is_not_the_hosts() -> None:
+    """The root file systems of containers are mounted on the host too; without /sys, theirs are the only ones."""
+    lines = HYBRID.replace("/sys/fs/cgroup", "/run/bundle/rootfs/sys/fs/cgroup").splitlines()
+    found = cgroup.Host(False, hierarchies.parse_mounts(lines))
+    assert found.mounts == []
+    with pytest.raises(CgroupError, match="no cgroup hierarchy mounted at /sys/fs/cgroup; mount one, or use"):
+        cgroup.manage(found, "/box", "cgroupfs")
 
 
 def test_a_unified_host() -> None:
     found = cgroup.Host(True, [cgroup.Mount(("unified",), "/sys/fs/cgroup", "/", True)])
     assert found.controllers == {}
     one = cgroup.manage(found, "/a/box", "cgroupfs")
-    assert one.state()["paths"] == {"unified": "/sys/fs/cgroup/a/box"}
-    assert type(cgroup.from_state(one.state())) is type(one)
-
-
-def test_own() -> None:
-    text = "5:cpu,cpuacct:/a\n2:name=systemd:/user.slice/x:y\n0::/b\n"
-    assert hierarchies.parse_own(text) == {
-        "cpu": "/a",
-        "cpuacct": "/a",
-        "name=systemd": "/user.slice/x:y",
-        "unified": "/b",
-    }
-    assert cgroup.host().own, "this process is in a cgroup"
+    assert one.state({})["paths"] == {"unified": "/sys/fs/cgroup/a/box"}
+    assert type(cgroup.from_state(one.state({}))) is type(one)
 
 
 def test_managers() -> None:
@@ -103,11 +103,11 @@ def test_managers() -> None:
 
 def test_disabled() -> None:
     none = cgroup.manage(cgroup.Host(False, []), "/box", "disabled")
-    none.create({"memory": {"limit": 1}})
-    none.add(1)
+    none.precreate(none.plan({"memory": {"limit": 1}}))
+    none.attach(1)
     assert (none.pids(), none.kill(9), none.frozen(), none.descriptor()) == ([], 0, False, -1)
     none.delete()
-    assert cgroup.from_state(none.state()).state() == none.state()
+    assert cgroup.from_state(none.state({})).state({}) == none.state({})
     for verb in (none.freeze, none.thaw, lambda: none.update({})):
         with pytest.raises(CgroupError, match="disabled"):
             verb()

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a container asks of its cgroup, worked out before anything is made."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pyoci.cgroup.devices import Exceptions, Rule
+    from pyoci.cgroup.files import Write
+
+
+class CgroupPlan:
+    """The resources in the manager's own words. Whatever the manager refuses, it has refused when there is one.
+
+    writes: the limits, as control files; rules: the device rules, None where the resources have none; exceptions:
+    the same in the form of v1; owner: the host's user who is to have the group (delegation), or -1.
+    """
+
+    __slots__ = ("exceptions", "owner", "rules", "writes")
+
+    def __init__(
+        self,
+        writes: list[Write] | None = None,
+        rules: list[Rule] | None = None,
+        exceptions: Exceptions | None = None,
+        owner: int = -1,
+    ) -> None:
+        self.writes = writes or []
+        self.rules = rules
+        self.exceptions = exceptions
+        self.owner = owner
+
+    def lines(self, path: str, manager: str) -> list[Line]:
+        """All that is done to the group at ``path``, in order, for people."""
+        found = [Line("cgroup", {"path": path, "manager": manager}, "/linux/cgroupsPath")]
+        if self.owner >= 0:
+            found.append(Line("cgroup_owner", {"uid": self.owner}, "/linux/uidMappings"))
+        for rule in self.rules or ():
+            what = {"access": "allow" if rule.allow else "deny", "device": rule.text()}
+            found.append(Line("cgroup_device", what, rule.pointer))
+        for controller, file, value, pointer in self.writes:
+            found.append(Line("cgroup_limit", {"controller": controller, "file": file, "value": value}, pointer))
+        return found
+
+
+class Line:
+    """One thing that is done to a cgroup. name: what; what: the arguments, fit for JSON; where: the JSON pointer of the
+    property that asks for it.
+    """
+
+    __slots__ = ("name", "what", "where")
+
+    def __init__(self, name: str, what: Mapping[str, str | int], where: str) -> None:
+        self.name = name
+        self.what = what
+        self.where = where
+
+    def describe(self) -> str:
+        """One line: the operation, its arguments, where it comes from."""
+        shown = [str(value) for key, value in self.what.items() if key not in ("controller", "manager")]
+        return f"{self.name} {' '.join(shown)}  # {self.where}"
+
+    def document(self) -> dict[str, str | int]:
+        """The same for JSON."""
+        return {"name": self.name, **self.what, "where": self.where}
