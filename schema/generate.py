@@ -45,26 +45,29 @@ DIGITS = "0123456789"
 WORD = LOWER + LOWER.upper() + DIGITS
 '''
 
-# The patterns of the schemas and the function that stands for each. A test compares the two.
+# The patterns of the schemas, each with the function that stands for it, and words. A test compares the first two.
 SUFFIX = "(-[0-9A-Za-z.-]+)?(\\+[0-9A-Za-z.-]+)?$"
 NUMBER = "(0|[1-9][0-9]*)"
 PATTERNS = {
-    "^[^\\u0000]*$": "is_text",
-    "^/[^\\u0000]*$": "is_absolute",
-    "^(/[^\\u0000]*)?$": "is_absolute_or_empty",
-    "^[^\\u0000\\n]*$": "is_line",
-    "^[^=\\u0000]+=[^\\u0000]*$": "is_variable",
-    "^MB:[^\\u0000\\n]*$": "is_bandwidth",
-    f"^1\\.[0-3]\\.{NUMBER}{SUFFIX}": "is_known_version",
-    "^[0-9, -]*$": "is_list",
-    "^[rwm]*$": "is_access",
-    "^[A-Za-z0-9_]+$": "is_syscall",
-    "^[A-Za-z0-9_-]+(\\.[A-Za-z0-9_-]+)+$": "is_cgroup_file",
-    "^[A-Za-z0-9_:@-]+([./][A-Za-z0-9_:@-]+)+$": "is_parameter",
-    "^(?!\\.{1,2}$)[A-Za-z0-9_+.-]+$": "is_id",
-    "^(?!\\.{1,2}$)[^/:\\u0000-\\u0020]*$": "is_interface",
-    "^[1-9][0-9]*[KMG]B$": "is_page_size",
-    "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]+)?Z$": "is_time",
+    "^[^\\u0000]*$": ("is_text", "a text without NUL"),
+    "^/[^\\u0000]*$": ("is_absolute", "an absolute path"),
+    "^(/[^\\u0000]*)?$": ("is_absolute_or_empty", "an absolute path, or an empty text"),
+    "^[^\\u0000\\n]*$": ("is_line", "a text in one line"),
+    "^[^=\\u0000]+=[^\\u0000]*$": ("is_variable", "NAME=VALUE"),
+    "^MB:[^\\u0000\\n]*$": ("is_bandwidth", "MB: and the rest, in one line"),
+    f"^1\\.{NUMBER}\\.{NUMBER}{SUFFIX}": ("is_known_version", "1.MINOR.PATCH, such as 1.3.0"),
+    "^[0-9, -]*$": ("is_list", "numbers and ranges, such as 0-3,7"),
+    "^[rwm]*$": ("is_access", "a text of the letters r, w, m"),
+    "^[A-Za-z0-9_]+$": ("is_syscall", "a name of letters, digits and _"),
+    "^[A-Za-z0-9_-]+(\\.[A-Za-z0-9_-]+)+$": ("is_cgroup_file", "a name such as memory.high"),
+    "^[A-Za-z0-9_:@-]+([./][A-Za-z0-9_:@-]+)+$": ("is_parameter", "a name such as net.ipv4.ip_forward"),
+    "^(?!\\.{1,2}$)[A-Za-z0-9_+.-]+$": ("is_id", "letters, digits and _ + - ."),
+    "^(?!\\.{1,2}$)[^/:\\u0000-\\u0020]*$": ("is_interface", "a text without / : and space"),
+    "^[1-9][0-9]*[KMG]B$": ("is_page_size", "a size such as 2MB"),
+    "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]+)?Z$": (
+        "is_time",
+        "a time such as 2026-01-02T03:04:05Z",
+    ),
 }
 
 # Functions that check all texts of an array at once.
@@ -115,7 +118,7 @@ def is_version(text: str) -> bool:
 
 
 def is_known_version(text: str) -> bool:
-    return text[:4] in ("1.0.", "1.1.", "1.2.", "1.3.") and is_version(text)
+    return text[:2] == "1." and is_version(text)
 
 
 def is_list(text: str) -> bool:
@@ -177,7 +180,7 @@ def is_time(text: str) -> bool:
 
 KEYWORDS = {
     "title", "description", "type", "enum", "minimum", "maximum", "minLength", "maxLength",
-    "minItems", "maxItems", "pattern", "properties", "required", "propertyNames", "additionalProperties", "items",
+    "minItems", "pattern", "properties", "required", "propertyNames", "additionalProperties", "items",
     "if", "then", "anyOf",
 }  # fmt: skip
 TYPES = {"string": "str", "integer": "int", "boolean": "bool"}
@@ -266,12 +269,10 @@ class Compiler:
         test = f"type({variable}) is not list"
         if "minItems" in schema:
             test += f" or len({variable}) < {schema['minItems']}"
-        if "maxItems" in schema:
-            test += f" or len({variable}) > {schema['maxItems']}"
         lines = [f"{pad}if {test}:", f"{pad}    return ({path}), {allowed(schema)!r}"]
-        pattern = PATTERNS.get(schema["items"].get("pattern", ""))
-        if pattern in TOGETHER:  # most are right, and then the loop that finds the wrong one is spared
-            lines.append(f"{pad}for index, entry in () if {TOGETHER[pattern]}({variable}) else enumerate({variable}):")
+        helper, _ = PATTERNS.get(schema["items"].get("pattern", ""), ("", ""))
+        if helper in TOGETHER:  # most are right, and then the loop that finds the wrong one is spared
+            lines.append(f"{pad}for index, entry in () if {TOGETHER[helper]}({variable}) else enumerate({variable}):")
         else:
             lines.append(f"{pad}for index, entry in enumerate({variable}):")
         return lines + self._value(schema["items"], "entry", f"{path} index,", f"{name}_item", level + 1)
@@ -292,25 +293,27 @@ def scalar_test(schema: Schema, variable: str) -> str:
     if "maxLength" in schema:
         test += f" or len({variable}) > {schema['maxLength']}"
     if "pattern" in schema:
-        test += f" or not {PATTERNS[schema['pattern']]}({variable})"
+        test += f" or not {PATTERNS[schema['pattern']][0]}({variable})"
     return test
 
 
 def allowed(schema: Schema) -> str:
-    """What may stand at a place, in a few words: ``user id: an integer from 0 to 4294967294``."""
+    """What may stand at a place, in a few words: ``an integer from 0 to 4294967294 (user id)``."""
     kind = schema.get("type", "string")
-    words = {"object": "an object", "array": "an array", "string": "a string", "boolean": "true or false"}
+    words = {"object": "an object", "array": "an array", "string": "a text", "boolean": "true or false"}
     if "enum" in schema:
-        form = "one of " + ", ".join(schema["enum"])
+        form = "one of " + ", ".join(filter(None, schema["enum"]))
     elif kind == "integer":
         form = f"an integer from {schema['minimum']} to {schema['maximum']}"
+    elif "pattern" in schema:
+        form = PATTERNS[schema["pattern"]][1]
     else:
         form = words[kind]
     if "maxLength" in schema:
         form += f" of at most {schema['maxLength']} characters"
-    if schema.get("minItems"):
-        form += " that is not empty"
-    return f"{schema['description']}: {form}"
+    if schema.get("minLength") or schema.get("minItems"):
+        form += ", not empty"
+    return f"{form} ({schema['description']})"
 
 
 def main(directory: str) -> None:

@@ -72,7 +72,7 @@ def call(main: Callable[[list[str]], int], words: list[str]) -> set[str]:
     return lines
 
 
-def bundle(directory: str, default: Callable[[], dict[str, Any]], *arguments: str) -> str:
+def bundle(directory: str, default: Callable[[], Any], *arguments: str) -> str:
     """A bundle whose program is busybox; its path. One that is called `limited` has limits, and a hook."""
     os.makedirs(f"{directory}/rootfs/bin")
     shutil.copy2(BUSYBOX, f"{directory}/rootfs/bin/busybox")

@@ -15,8 +15,8 @@ from pyoci.errors import PyociError, SpecError, UnsupportedError, token
 
 try:
     from pyoci.config import checks
-except ImportError:
-    raise PyociError("check documents: pyoci/config/checks.py is not built; run make, and use build/lib") from None
+except ImportError as error:
+    raise PyociError("check documents: pyoci/config/checks.py is not built; run make, and use build/lib") from error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -96,15 +96,15 @@ def shape(kind: str, document: Any, name: str) -> None:
     if present:
         shown = None if value is None or isinstance(value, (dict, list)) else value
         what = "" if shown is not None else f"{_kind(value)} is "
-        raise SpecError(pointer(path), f"{what}not allowed", shown, f"allowed is {allowed}{more}", name)
-    raise SpecError(pointer(path), "missing", None, f"it is {allowed}{more}", name)
+        raise SpecError(pointer(path), f"{what}not allowed", shown, f"expected {allowed}{more}", name)
+    raise SpecError(pointer(path), "missing", None, f"expected {allowed}{more}", name)
 
 
-def _refuse_unsupported(found: supported.Found, name: str) -> None:
+def _refuse_unsupported(found: supported.Found | None, name: str) -> None:
     if found is not None:
-        path, words, value = found
+        path, support, value = found
         shown = None if isinstance(value, (dict, list)) else value
-        raise UnsupportedError(pointer(path), f"{words} not supported yet", shown, "leave it out", name)
+        raise UnsupportedError(pointer(path), f"{support.words} are not supported yet", shown, "leave it out", name)
 
 
 def _apply(found: rules.Fault | None, name: str) -> None:

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 from pyoci import SPEC_VERSION
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyoci.config.documents import Config, Linux, Mount, Process
+
 CAPABILITIES = ("CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE")
-CAPABILITY_SETS = ("bounding", "effective", "permitted")
 NAMESPACES = ("pid", "network", "ipc", "uts", "mount")
 MASKED = (
     *("/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list"),
@@ -28,13 +30,13 @@ MOUNTS = (
 )
 
 
-def config(rootless: bool = False) -> dict[str, Any]:
+def config(rootless: bool = False) -> Config:
     """A configuration that passes every check, for a root file system in ``rootfs``.
 
     rootless: for the current user, who becomes root of a new user namespace and keeps the host's network. A cgroup
     namespace is asked for where cgroup v2 alone is mounted.
     """
-    linux: dict[str, Any] = {
+    linux: Linux = {
         "resources": {"devices": [{"allow": False, "access": "rwm"}]},
         "namespaces": [{"type": kind} for kind in NAMESPACES],
         "maskedPaths": list(MASKED),
@@ -42,7 +44,7 @@ def config(rootless: bool = False) -> dict[str, Any]:
     }
     if os.path.exists("/sys/fs/cgroup/cgroup.controllers"):
         linux["namespaces"].append({"type": "cgroup"})
-    document = {
+    document: Config = {
         "ociVersion": SPEC_VERSION,
         "process": _process(),
         "root": {"path": "rootfs", "readonly": True},
@@ -53,27 +55,31 @@ def config(rootless: bool = False) -> dict[str, Any]:
     return _rootless(document) if rootless else document
 
 
-def _process() -> dict[str, Any]:
+def _process() -> Process:
     return {
         "terminal": True,
         "user": {"uid": 0, "gid": 0},
         "args": ["sh"],
         "env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TERM=xterm"],
         "cwd": "/",
-        "capabilities": {name: list(CAPABILITIES) for name in CAPABILITY_SETS},
+        "capabilities": {
+            "bounding": list(CAPABILITIES),
+            "effective": list(CAPABILITIES),
+            "permitted": list(CAPABILITIES),
+        },
         "rlimits": [{"type": "RLIMIT_NOFILE", "hard": 1024, "soft": 1024}],
         "noNewPrivileges": True,
     }
 
 
-def _mount(destination: str, kind: str, source: str, options: str) -> dict[str, Any]:
-    mount: dict[str, Any] = {"destination": destination, "type": kind, "source": source}
+def _mount(destination: str, kind: str, source: str, options: str) -> Mount:
+    mount: Mount = {"destination": destination, "type": kind, "source": source}
     if options:
         mount["options"] = options.split(" ")
     return mount
 
 
-def _rootless(document: dict[str, Any]) -> dict[str, Any]:
+def _rootless(document: Config) -> Config:
     """Takes out what only root may do: a sysfs without a network namespace, group 5 of devpts, limits."""
     linux = document["linux"]
     del linux["resources"]

@@ -3,48 +3,79 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pyoci import SPEC_VERSION, VERSION
 from pyoci.config import schemas
+from pyoci.config.normal import HOOKS
+from pyoci.config.supported import is_built, values
 from pyoci.kernel import capabilities
 from pyoci.kernel.mounts import OPTION_NAMES
 
-HOOKS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+    from pyoci.config.documents import Features, LinuxFeatures, SeccompFeatures
+
 # Annotations that may change what the runtime does, now or in a later version of it; the last dot makes a prefix.
 UNSAFE_ANNOTATIONS = ("org.criu.config", "org.systemd.property.", "run.oci.")
 
 
-def document() -> dict[str, Any]:
+def document() -> Features:
     """The features document: what this version can do, whether or not the host can."""
     return {
         "ociVersionMin": "1.0.0",
         "ociVersionMax": SPEC_VERSION,
         "hooks": list(HOOKS),
-        "mountOptions": list(OPTION_NAMES),
+        "mountOptions": _without(OPTION_NAMES, "/mounts/*/options/*"),
         "linux": _linux(),
         "annotations": {"io.pyoci.commit": _commit(), "io.pyoci.version": VERSION},
         "potentiallyUnsafeConfigAnnotations": list(UNSAFE_ANNOTATIONS),
     }
 
 
-def _linux() -> dict[str, Any]:
+def _linux() -> LinuxFeatures:
     known = schemas.load("features")["properties"]["linux"]["properties"]
-    seccomp = {name: each["items"]["enum"] for name, each in known["seccomp"]["properties"].items() if "items" in each}
-    # Without notifications to an agent (pyoci/config/supported.py).
-    seccomp["actions"] = [name for name in seccomp["actions"] if name != "SCMP_ACT_NOTIFY"]
-    seccomp["supportedFlags"] = [name for name in seccomp["supportedFlags"] if not name.endswith("_WAIT_KILLABLE_RECV")]
-    return {
+    rdt = is_built("/linux/intelRdt")
+    linux: LinuxFeatures = {
         "namespaces": sorted(known["namespaces"]["items"]["enum"]),
         "capabilities": list(capabilities.BITS),
-        "cgroup": {"v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": False},
-        "seccomp": {"enabled": True, **seccomp},
-        "apparmor": {"enabled": False},
-        "selinux": {"enabled": False},
-        "intelRdt": {"enabled": False, "schemata": False, "monitoring": False},
-        "mountExtensions": {"idmap": {"enabled": False}},
-        "netDevices": {"enabled": False},
+        "cgroup": {
+            "v1": True,
+            "v2": True,
+            "systemd": is_built("--systemd-cgroup"),
+            "systemdUser": is_built("--systemd-cgroup"),
+            "rdma": is_built("/linux/resources/rdma"),
+        },
+        "seccomp": _seccomp(known["seccomp"]["properties"]),
+        "apparmor": {"enabled": is_built("/process/apparmorProfile")},
+        "selinux": {"enabled": is_built("/process/selinuxLabel")},
+        "intelRdt": {"enabled": rdt, "schemata": rdt, "monitoring": rdt},
+        "mountExtensions": {"idmap": {"enabled": is_built("/mounts/*/uidMappings")}},
+        "netDevices": {"enabled": is_built("/linux/netDevices")},
     }
+    if is_built("/linux/memoryPolicy"):
+        policy = known["memoryPolicy"]["properties"]
+        linux["memoryPolicy"] = {"modes": policy["modes"]["items"]["enum"], "flags": policy["flags"]["items"]["enum"]}
+    return linux
+
+
+def _seccomp(known: dict[str, Any]) -> SeccompFeatures:
+    names = {name: each["items"]["enum"] for name, each in known.items() if "items" in each}
+    return {
+        "enabled": True,
+        "actions": _without(names["actions"], "/linux/seccomp/defaultAction"),
+        "operators": names["operators"],
+        "archs": names["archs"],
+        "knownFlags": names["knownFlags"],
+        "supportedFlags": _without(names["supportedFlags"], "/linux/seccomp/flags/*"),
+    }
+
+
+def _without(names: Iterable[str], row: str) -> list[str]:
+    """The names that are not refused as values at a place."""
+    refused = values(row)
+    return [name for name in names if name not in refused]
 
 
 def _commit() -> str:

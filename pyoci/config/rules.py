@@ -78,7 +78,7 @@ def _hostname(config: ContainerConfig) -> Fault | None:
         if value and "uts" not in config.namespaces.types:
             return f"/{name}", "set without a namespace of type uts", value, "add one to linux.namespaces"
         if len(value) > UTS_MAX // 4 and len(value.encode("utf-8", "surrogateescape")) > UTS_MAX:
-            return f"/{name}", "too long", value, f"allowed are {UTS_MAX} bytes"
+            return f"/{name}", "too long", value, f"at most {UTS_MAX} bytes"
     return None
 
 
@@ -131,7 +131,8 @@ def _sysctl(config: ContainerConfig) -> Fault | None:
         at, value = parameter.where, parameter.value
         needed = parameters.namespace(parameter.path)
         if not needed:
-            return at, "not a parameter of a namespace", value, "allowed are net, fs.mqueue, user and some of kernel"
+            hint = "only those of net, fs.mqueue and user, and some of kernel, are"
+            return at, "not a parameter of a namespace", value, hint
         if needed not in config.namespaces.types:
             hint = f"it would change the host; add a namespace of type {needed}"
             return at, f"set without a namespace of type {needed}", value, hint
@@ -212,7 +213,7 @@ def _errno(action: str, number: int | None) -> Fault | None:
     if action != "SCMP_ACT_ERRNO":
         return "", f"set with {action}", number, "only SCMP_ACT_ERRNO and SCMP_ACT_TRACE have a number"
     if number > ERRNO_MAX:
-        return "", "not an error number", number, f"allowed is an integer from 0 to {ERRNO_MAX}"
+        return "", "not an error number", number, f"expected an integer from 0 to {ERRNO_MAX}"
     return None
 
 
@@ -232,7 +233,7 @@ def _groups(process: ProcessConfig) -> Fault | None:
 def _console_size(process: ProcessConfig) -> Fault | None:
     for name, value in (("height", process.rows), ("width", process.columns)):
         if value > CONSOLE_MAX:
-            hint = f"allowed is an integer from 0 to {CONSOLE_MAX}"
+            hint = f"expected an integer from 0 to {CONSOLE_MAX}"
             return f"{process.at}/consoleSize/{name}", "too large", value, hint
     return None
 

@@ -1,117 +1,211 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the specification has and this version does not do yet: one table, from path to words.
+"""What is built of the specification, and what is not: one table, from property to place or words.
 
-A property of the table is refused by name when it asks for something. Zero, false, an empty text and an empty
-array ask for nothing (docker sends ``"blockIO": {"weight": 0}``). A property that leaves the table is built.
+All else follows from TABLE: the refusal of a document (below), the verb ``features``, and the list "Limits" of
+README.md, which a test compares. A property that gets built changes its row here, and nothing else of the kind.
 """
 
 from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
-    Found = tuple[tuple[str | int, ...], str, Any] | None
+    Path = tuple[str | int, ...]
+    Found = tuple[Path, "Support", Any]
+    Tree = dict[str, "Support | Tree"]
 
-_PROCESS = (
-    ("apparmorProfile", "AppArmor profiles are"),
-    ("selinuxLabel", "SELinux labels are"),
-    ("execCPUAffinity", "CPU affinity of exec is"),
-)
-_LINUX = (
-    ("mountLabel", "SELinux labels of mounts are"),
-    ("memoryPolicy", "NUMA memory policies are"),
-)
-# These ask for something even with an empty value: a group to join, a device to move.
-_LINUX_PRESENT = (
-    ("intelRdt", "Intel RDT is"),
-    ("netDevices", "network devices to move are"),
-)
-_RESOURCES = (
-    ("blockIO", "limits of block I/O are"),
-    ("hugepageLimits", "limits of huge pages are"),
-    ("network", "network classes and priorities are"),
-    ("rdma", "limits of RDMA are"),
-)
-_SECCOMP = (
-    ("listenerPath", "seccomp agents are"),
-    ("listenerMetadata", "seccomp agents are"),
-)
-_MOUNT_OPTIONS = {
-    "idmap": "idmapped mounts are",
-    "ridmap": "idmapped mounts are",
-    "copy-symlink": "the mount option copy-symlink is",
-    "src-nofollow": "the mount option src-nofollow is",
-    "dest-nofollow": "the mount option dest-nofollow is",
+
+class Support:
+    """What becomes of a property.
+
+    where: the file below pyoci/ to read, if it is built; words: what it is, if it is refused, in the plural; reason:
+    why it has no effect, if it is ignored; present: refused even where it asks for nothing.
+    """
+
+    __slots__ = ("present", "reason", "where", "words")
+
+    def __init__(self, where: str = "", words: str = "", reason: str = "", present: bool = False) -> None:
+        self.where = where
+        self.words = words
+        self.reason = reason
+        self.present = present
+
+
+def built(where: str) -> Support:
+    """It does what the specification says; begin to read there."""
+    return Support(where=where)
+
+
+def refused(words: str, present: bool = False) -> Support:
+    """Not built. Zero, false, an empty text and an empty array ask for nothing (docker sends ``"blockIO": {"weight":
+    0}``), and only then it is accepted; with ``present`` not even then."""
+    return Support(words=words, present=present)
+
+
+def ignored(reason: str) -> Support:
+    """Accepted and without effect, which the specification allows."""
+    return Support(reason=reason)
+
+
+_NOTIFY = "notifications to a seccomp agent"
+_SYMLINKS = "mount options for symbolic links"
+
+# A row is a JSON pointer, * for each item or each name of a map, and it counts for all below that has no row of its
+# own. With =VALUE it is about this value alone. What begins with -- is a flag.
+TABLE: dict[str, Support] = {
+    "/ociVersion": ignored("checked; every version 1 is read alike"),
+    "/root/path": built("container/gather.py"),
+    "/root/readonly": built("plan/order.py"),
+    "/process/terminal": built("plan/process.py"),
+    "/process/consoleSize": built("config/process.py"),
+    "/process/user": built("plan/process.py"),
+    "/process/args": built("plan/process.py"),
+    "/process/env": built("plan/process.py"),
+    "/process/cwd": built("plan/process.py"),
+    "/process/capabilities": built("plan/process.py"),
+    "/process/rlimits": built("plan/process.py"),
+    "/process/noNewPrivileges": built("plan/process.py"),
+    "/process/oomScoreAdj": built("container/launch.py"),
+    "/process/scheduler": built("plan/process.py"),
+    "/process/ioPriority": built("plan/process.py"),
+    "/process/apparmorProfile": refused("AppArmor profiles"),
+    "/process/selinuxLabel": refused("SELinux labels"),
+    "/process/execCPUAffinity": refused("CPU affinities of exec"),
+    "/hostname": built("plan/order.py"),
+    "/domainname": built("plan/order.py"),
+    "/mounts/*/destination": built("config/mounts.py"),
+    "/mounts/*/type": built("config/mounts.py"),
+    "/mounts/*/source": built("plan/mounts.py"),
+    "/mounts/*/options": built("config/mounts.py"),
+    "/mounts/*/options/*=idmap": refused("idmapped mounts"),
+    "/mounts/*/options/*=ridmap": refused("idmapped mounts"),
+    "/mounts/*/options/*=copy-symlink": refused(_SYMLINKS),
+    "/mounts/*/options/*=src-nofollow": refused(_SYMLINKS),
+    "/mounts/*/options/*=dest-nofollow": refused(_SYMLINKS),
+    "/mounts/*/uidMappings": refused("idmapped mounts"),
+    "/mounts/*/gidMappings": refused("idmapped mounts"),
+    "/hooks/prestart": built("container/create.py"),
+    "/hooks/createRuntime": built("container/create.py"),
+    "/hooks/createContainer": built("plan/order.py"),
+    "/hooks/startContainer": built("plan/order.py"),
+    "/hooks/poststart": built("container/start.py"),
+    "/hooks/poststop": built("container/delete.py"),
+    "/annotations": built("container/intent.py"),
+    "/linux/namespaces": built("plan/namespaces.py"),
+    "/linux/uidMappings": built("container/intent.py"),
+    "/linux/gidMappings": built("container/intent.py"),
+    "/linux/timeOffsets": built("plan/namespaces.py"),
+    "/linux/devices": built("plan/devices.py"),
+    "/linux/netDevices": refused("network devices to move"),
+    "/linux/cgroupsPath": built("cgroup/lookup.py"),
+    "/linux/resources/devices": built("cgroup/devices.py"),
+    "/linux/resources/memory": built("cgroup/resources.py"),
+    "/linux/resources/memory/kernel": ignored("no effect since Linux 5.16"),
+    "/linux/resources/memory/kernelTCP": ignored("no effect since Linux 5.16"),
+    "/linux/resources/memory/useHierarchy": ignored("always so since Linux 5.11"),
+    "/linux/resources/cpu": built("cgroup/resources.py"),
+    "/linux/resources/pids": built("cgroup/resources.py"),
+    "/linux/resources/unified": built("cgroup/resources.py"),
+    "/linux/resources/blockIO": refused("limits of block I/O"),
+    "/linux/resources/hugepageLimits": refused("limits of huge pages"),
+    "/linux/resources/network": refused("network classes and priorities"),
+    "/linux/resources/rdma": refused("limits of RDMA"),
+    "/linux/rootfsPropagation": built("plan/order.py"),
+    "/linux/seccomp": built("seccomp/profile.py"),
+    "/linux/seccomp/flags": built("seccomp/__init__.py"),
+    "/linux/seccomp/flags/*=SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV": refused(_NOTIFY),
+    "/linux/seccomp/defaultAction=SCMP_ACT_NOTIFY": refused(_NOTIFY),
+    "/linux/seccomp/syscalls/*/action=SCMP_ACT_NOTIFY": refused(_NOTIFY),
+    "/linux/seccomp/listenerPath": ignored("only SCMP_ACT_NOTIFY has a use for it"),
+    "/linux/seccomp/listenerMetadata": ignored("only SCMP_ACT_NOTIFY has a use for it"),
+    "/linux/sysctl": built("plan/order.py"),
+    "/linux/maskedPaths": built("plan/order.py"),
+    "/linux/readonlyPaths": built("config/normal.py"),
+    "/linux/mountLabel": refused("SELinux labels of mounts"),
+    "/linux/intelRdt": refused("settings of Intel RDT", present=True),
+    "/linux/memoryPolicy": refused("NUMA memory policies"),
+    "/linux/personality": built("plan/order.py"),
+    "/linux/personality/flags": refused("flags of a personality"),
+    "--systemd-cgroup": refused("cgroups that systemd manages"),
 }
 
 
-def config(document: dict[str, Any]) -> Found:
-    """The first property of a configuration (of the schema's shape) that is not built, and words that name it."""
-    found = process(document.get("process", {}), ("process",)) or _mounts(document.get("mounts", ()))
-    linux = document.get("linux")
-    if found or not linux:
-        return found
-    return (
-        _asked(linux, _LINUX, ("linux",))
-        or _present(linux)
-        or _asked(linux.get("resources", {}), _RESOURCES, ("linux", "resources"))
-        or _asked(linux.get("personality", {}), (("flags", "flags of a personality are"),), ("linux", "personality"))
-        or _seccomp(linux.get("seccomp"))
-    )
+def is_built(row: str) -> bool:
+    """Whether the property of a row is built. Raises KeyError if there is no such row."""
+    return bool(TABLE[row].where)
 
 
-def process(document: dict[str, Any], at: tuple[str, ...] = ()) -> Found:
-    """Like ``config``, for a process that is found at a path of its document."""
-    return _asked(document, _PROCESS, at)
+def values(row: str) -> list[str]:
+    """The values that are refused at the place of a row: ``/mounts/*/options/*``."""
+    return [
+        key.removeprefix(f"{row}=") for key, support in TABLE.items() if support.words and key.startswith(f"{row}=")
+    ]
+
+
+def config(document: Mapping[str, Any]) -> Found | None:
+    """The first thing in a configuration (of the schema's shape) that is refused: its path, its row, its value."""
+    return _first(document, _REFUSED)
+
+
+def process(document: Mapping[str, Any]) -> Found | None:
+    """Like ``config``, for a process alone."""
+    return _first(document, _REFUSED_OF_PROCESS)
 
 
 def asks_for_nothing(value: Any) -> bool:
-    """Whether a value is 0, false, empty, or an object with only such values."""
+    """Whether a value is 0, false, empty, or an object with only such values. A map that names something asks."""
     if isinstance(value, dict):
-        return not any(value.values())
+        return not any(item or type(item) is dict for item in value.values())
     return not value
 
 
-def _asked(parent: dict[str, Any], table: tuple[tuple[str, str], ...], at: tuple[str, ...]) -> Found:
-    for name, words in table:
-        if name in parent and not asks_for_nothing(parent[name]):
-            return (*at, name), words, parent[name]
+def _first(value: Any, tree: Tree) -> Found | None:
+    """Walks a value along the tree of what is refused in it."""
+    for name, below in tree.items():
+        if name == "*":
+            for index, item in enumerate(value):
+                found = _at(index, item, below)
+                if found:
+                    return found
+        elif name in value:
+            found = _at(name, value[name], below)
+            if found:
+                return found
     return None
 
 
-def _present(linux: dict[str, Any]) -> Found:
-    for name, words in _LINUX_PRESENT:
-        if name in linux and (linux[name] or name == "intelRdt"):
-            return ("linux", name), words, linux[name]
-    return None
+def _at(name: str | int, value: Any, below: Support | Tree) -> Found | None:
+    if isinstance(below, Support):
+        return ((name,), below, value) if below.present or not asks_for_nothing(value) else None
+    if isinstance(value, str):
+        support = below.get("=" + value.partition("=")[0])  # "idmap=..." is how crun's own mappings are given
+        return ((name,), support, value) if isinstance(support, Support) else None
+    found = _first(value, below)
+    return found and ((name, *found[0]), *found[1:])
 
 
-def _mounts(mounts: list[dict[str, Any]]) -> Found:
-    for index, mount in enumerate(mounts):
-        for name in ("uidMappings", "gidMappings"):
-            if mount.get(name):
-                return ("mounts", index, name), "idmapped mounts are", mount[name]
-        for place, option in enumerate(mount.get("options", ())):
-            # "idmap=..." is how crun's own mappings are given
-            plain = option.partition("=")[0]
-            if plain in _MOUNT_OPTIONS:
-                return ("mounts", index, "options", place), _MOUNT_OPTIONS[plain], option
-    return None
+def _refused() -> Tree:
+    """The refused rows as a tree of their paths, so that a document is walked once, and only where it can hold one."""
+    tree: Tree = {}
+    for row, support in TABLE.items():
+        if not support.words or row[0] != "/":
+            continue
+        path, equals, value = row.partition("=")
+        parts = path.split("/")[1:] + ([equals + value] if equals else [])
+        below = tree
+        for part in parts[:-1]:
+            below = _inner(below, part)
+        below[parts[-1]] = support
+    return tree
 
 
-def _seccomp(seccomp: dict[str, Any] | None) -> Found:
-    if not seccomp:
-        return None
-    at = ("linux", "seccomp")
-    found = _asked(seccomp, _SECCOMP, at)
-    if found:
-        return found
-    notify = "SCMP_ACT_NOTIFY"
-    words = "notifications to a seccomp agent are"
-    if seccomp["defaultAction"] == notify:
-        return (*at, "defaultAction"), words, notify
-    for index, syscall in enumerate(seccomp.get("syscalls", ())):
-        if syscall["action"] == notify:
-            return (*at, "syscalls", index, "action"), words, notify
-    return None
+def _inner(tree: Tree, name: str) -> Tree:
+    below = tree.setdefault(name, {})
+    assert isinstance(below, dict), f"{name} is refused as a whole already"
+    return below
+
+
+_REFUSED = _refused()
+_REFUSED_OF_PROCESS = _inner(_REFUSED, "process")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from pyoci import SPEC_VERSION, VERSION
-from pyoci.config import check, default, features, schemas
+from pyoci.config import check, default, features, schemas, supported
 from pyoci.kernel import capabilities, mounts
 
 
@@ -79,6 +79,24 @@ def test_features_accept_their_own_versions() -> None:
 
 def test_features_keep_what_is_refused_out_of_the_lists() -> None:
     """A mount option that the check refuses by name may not be promised."""
-    from pyoci.config import supported
+    assert "dest-nofollow" in supported.values("/mounts/*/options/*")
+    assert not set(features.document()["mountOptions"]) & set(supported.values("/mounts/*/options/*"))
+    flags = features.document()["linux"]["seccomp"]["supportedFlags"]
+    assert "SECCOMP_FILTER_FLAG_LOG" in flags
+    assert "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV" not in flags
 
-    assert not set(features.document()["mountOptions"]) & set(supported._MOUNT_OPTIONS)
+
+def test_features_follow_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A property that gets built is a row that changes, and features tells it."""
+    rows = ("/process/apparmorProfile", "/process/selinuxLabel", "/linux/intelRdt", "/mounts/*/uidMappings")
+    for row in (*rows, "/linux/netDevices", "/linux/memoryPolicy", "/linux/resources/rdma", "--systemd-cgroup"):
+        monkeypatch.setitem(supported.TABLE, row, supported.built("nowhere"))
+    for row in ("/linux/seccomp/defaultAction=SCMP_ACT_NOTIFY", "/mounts/*/options/*=idmap"):
+        monkeypatch.setitem(supported.TABLE, row, supported.built("nowhere"))
+    linux = features.document()["linux"]
+    for name in ("apparmor", "selinux", "intelRdt", "netDevices"):
+        assert linux[name]["enabled"] is True, name
+    assert linux["mountExtensions"]["idmap"]["enabled"] is True
+    assert linux["cgroup"]["rdma"] is linux["cgroup"]["systemd"] is True
+    assert "SCMP_ACT_NOTIFY" in linux["seccomp"]["actions"]
+    assert "MPOL_BIND" in linux["memoryPolicy"]["modes"]

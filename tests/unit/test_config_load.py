@@ -46,10 +46,10 @@ def with_value(pointer: str, value: Any) -> dict[str, Any]:
 # Each: where the fault is, the value there, and what the message has to contain besides.
 MALFORMED: list[tuple[str, Any, str]] = [
     ("/ociVersion", REMOVED, "missing"),
-    ("/ociVersion", "2.0.0", "1.0 to 1.3"),
-    ("/ociVersion", "1.4.0", "1.0 to 1.3"),
-    ("/ociVersion", "1.0", "'1.0'"),
-    ("/ociVersion", 1.0, "a string"),
+    ("/ociVersion", "2.0.0", "expected 1.MINOR.PATCH, such as 1.3.0"),
+    ("/ociVersion", "1.0", "'1.0'); expected 1.MINOR.PATCH, such as 1.3.0"),
+    ("/ociVersion", "1.4", "expected 1.MINOR.PATCH"),
+    ("/ociVersion", 1.0, "expected 1.MINOR.PATCH"),
     ("/root", REMOVED, "missing"),
     ("/root", "rootfs", "an object"),
     ("/root/path", "", "absolute or relative"),
@@ -113,7 +113,7 @@ MALFORMED: list[tuple[str, Any, str]] = [
     ("/linux/seccomp", {}, "missing"),
     ("/linux/sysctl", {"kernel.core_pattern": "|/x"}, "not a parameter of a namespace"),
     ("/linux/sysctl", {"net/../kernel/core_pattern": "|/x"}, "kernel parameter"),
-    ("/linux/maskedPaths/0", "proc/kcore", "absolute path"),
+    ("/linux/maskedPaths/0", "", "path in the container"),
     ("/linux/readonlyPaths", "/proc/sys", "an array"),
     ("/linux/personality", {"domain": "LINUX64"}, "LINUX32"),
     ("/linux/timeOffsets", {"realtime": {"secs": 1}}, "monotonic"),
@@ -139,7 +139,7 @@ def test_form_of_the_message(tmp_path: Path) -> None:
         load.config(bundle(tmp_path, document))
     assert str(caught.value) == (
         "config.json: /process/user/uid: not allowed (it is 4294967295); "
-        "allowed is user id: an integer from 0 to 4294967294"
+        "expected an integer from 0 to 4294967294 (user id)"
     )
     document["hostname"] = 5
     del document["process"]["cwd"]
@@ -166,7 +166,7 @@ def test_message_without_jsonschema(tmp_path: Path) -> None:
         check=False,
     )
     expected = "SpecError config.json: /process/user/uid: not allowed (it is -1); "
-    assert done.stdout == expected + "allowed is user id: an integer from 0 to 4294967294\n", done.stderr
+    assert done.stdout == expected + "expected an integer from 0 to 4294967294 (user id)\n", done.stderr
 
 
 @pytest.mark.parametrize(

@@ -228,9 +228,8 @@ UNSUPPORTED: list[tuple[str, Document]] = [
     ("/linux/resources/hugepageLimits", resources(hugepageLimits=[{"pageSize": "2MB", "limit": 0}])),
     ("/linux/resources/network", resources(network={"classID": 1})),
     ("/linux/resources/rdma", resources(rdma={"mlx": {"hcaHandles": 0}})),
-    ("/linux/seccomp/listenerPath", notify(listenerPath="/x")),
-    ("/linux/seccomp/listenerMetadata", notify(listenerMetadata="x")),
-    ("/linux/seccomp/defaultAction", notify(defaultAction="SCMP_ACT_NOTIFY")),
+    ("/linux/seccomp/defaultAction", notify(defaultAction="SCMP_ACT_NOTIFY", listenerPath="/x")),
+    ("/linux/seccomp/flags/0", notify(flags=["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"])),
     ("/linux/seccomp/syscalls/0/action", notify(syscalls=[{"names": ["read"], "action": "SCMP_ACT_NOTIFY"}])),
     ("/mounts/0/uidMappings", {**base(), "mounts": [{"destination": "/x", "uidMappings": IDS, "gidMappings": IDS}]}),
     *(
@@ -251,6 +250,7 @@ ASK_FOR_NOTHING: list[Document] = [
     resources(blockIO={"weight": 0, "weightDevice": []}, hugepageLimits=[], network={"classID": 0}, rdma={}),
     resources(blockIO={}, network={}),
     notify(listenerPath="", listenerMetadata=""),
+    notify(listenerPath="/run/agent.sock", listenerMetadata="x"),
     {**base(), "mounts": [{"destination": "/x", "type": "tmpfs", "uidMappings": [], "gidMappings": []}]},
 ]
 

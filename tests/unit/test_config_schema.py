@@ -91,7 +91,8 @@ def bad_values(schema: dict[str, Any]) -> Iterator[tuple[str, Any]]:
             yield f"a value of type {kind}", value
     if "enum" in schema:
         yield "not in the enumeration", "no such"
-        yield "an empty text for an enumeration", ""
+        if "" not in schema["enum"]:
+            yield "an empty text for an enumeration", ""
     if "minimum" in schema:
         yield "below the minimum", schema["minimum"] - 1
         yield "above the maximum", schema["maximum"] + 1
@@ -104,8 +105,6 @@ def bad_values(schema: dict[str, Any]) -> Iterator[tuple[str, Any]]:
         yield "against the pattern", "\0"
     if schema.get("minItems"):
         yield "too few items", []
-    if "maxItems" in schema:
-        yield "too many items", [0] * (schema["maxItems"] + 1)
 
 
 def mutants(schema: dict[str, Any], document: Any) -> Iterator[Variant]:
@@ -247,7 +246,7 @@ def test_helpers_say_what_their_patterns_say(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(sys, "path", [*sys.path])  # the program puts the source tree into it
     compiler = runpy.run_path(str(REPOSITORY / "schema/generate.py"))
     text = "".join(path.read_text(encoding="utf-8") for path in (REPOSITORY / "schema").glob("*.json"))
-    for pattern, helper in compiler["PATTERNS"].items():
+    for pattern, (helper, _) in compiler["PATTERNS"].items():
         assert json.dumps(pattern) in text, f"{pattern} is in no schema"
         expression = re.compile(pattern.replace("$", r"\Z"))
         for sample in TEXTS:

@@ -105,19 +105,24 @@ def test_rooms_of_the_readme_exist() -> None:
         assert (REPOSITORY / name).exists(), name
 
 
-def refused() -> list[str]:
-    """What supported.py refuses, in its words."""
-    tables = ("_PROCESS", "_LINUX", "_LINUX_PRESENT", "_RESOURCES", "_SECCOMP")
-    words = [row[1] for table in tables for row in getattr(supported, table)]
-    words += supported._MOUNT_OPTIONS.values()
-    return [re.sub(r"^the mount option | (are|is)$", "", text) for text in words]
+def limits() -> str:
+    """The list of README.md of what the table of supported.py refuses, a line for each kind of thing."""
+    kinds: dict[str, list[str]] = {}
+    for row, support in supported.TABLE.items():
+        path, _, value = row.partition("=")
+        name = value or path.lstrip("/").replace("/*", "").replace("/", ".")
+        if support.words and name not in kinds.setdefault(support.words, []):
+            kinds[support.words].append(name)
+    return "".join(f"- {words}: {', '.join(f'`{name}`' for name in names)};\n" for words, names in kinds.items())
 
 
-def test_readme_names_what_is_refused() -> None:
-    limits = flat(REPOSITORY / "README.md").partition("## Limits")[2].partition("## ")[0]
-    assert len(refused()) > 15
-    assert [words for words in refused() if words not in limits] == []
-    assert [verb for verb in cli.UNSUPPORTED if not re.search(rf"\b{verb}\b", limits)] == []
+def test_readme_lists_what_is_refused() -> None:
+    """The list is the table's; what this prints is what is to stand there."""
+    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    section = text.partition("## Limits")[2].partition("\n## ")[0]
+    assert limits().count("\n") > 15
+    assert f"\n\n{limits()}- the verbs " in section, limits()
+    assert [verb for verb in cli.UNSUPPORTED if not re.search(rf"\b{verb}\b", section)] == []
 
 
 def test_command_line_is_that_of_the_help() -> None:
