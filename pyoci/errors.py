@@ -44,6 +44,13 @@ def reason(error: OSError, missing: str = "not found") -> str:
     return missing if error.errno == errno.ENOENT else os.strerror(error.errno).lower()
 
 
+def plain(text: str, longest: int) -> str:
+    """Returns what a container or a hook wrote, fit for a message: without control characters, and bounded."""
+    shown = text[: longest + 1]
+    shown = shown if shown.isprintable() else "".join(one if one.isprintable() else "?" for one in shown)
+    return shown if len(shown) <= longest else shown[: longest - 3] + "..."
+
+
 class PyociError(Exception):
     """An error that the user can act on. ``str()`` of it is one line.
 

@@ -10,10 +10,12 @@ from __future__ import annotations
 import os
 
 from pyoci._native import ffi, lib
+from pyoci.errors import plain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
 LIBEXEC = os.path.join(os.path.dirname(os.path.abspath(__file__)), "libexec")
 
@@ -52,10 +54,12 @@ class Failure:
         self.errno = errno
         self.kind = head.kind
         self.index = head.op_index
-        rest = payload[ffi.sizeof("struct sync_failure") :].decode("utf-8", "replace")
-        self.step, rest = rest[: head.step], rest[head.step :]
-        self.path, rest = rest[: head.path], rest[head.path :]
-        self.where, self.detail = rest[: head.where], rest[head.where :]
+        rest = payload[ffi.sizeof("struct sync_failure") :]
+        texts = []
+        for length in (head.step, head.path, head.where, head.detail):
+            texts.append(plain(rest[:length].decode("utf-8", "replace"), length))
+            rest = rest[length:]
+        self.step, self.path, self.where, self.detail = texts
 
 
 class Message:
@@ -140,6 +144,25 @@ def receive(fd: int, timeout: int = -1) -> Message:
         size = lib.pyoci_receive(fd, timeout, head, buffer, 4096)
     _checked(size, "recvmsg", "sync")
     return Message(head.message, head.value, ffi.buffer(buffer, size)[:])
+
+
+def spawn_hook(path: str, args: Sequence[str], env: Sequence[str] | None, stdin: int, output: int) -> int:
+    """Starts a program in a session of its own, which the kernel kills when this process is. env: ``NAME=value``
+    lines; None: what this process has. stdin, output: what becomes 0, and 1 and 2; no other descriptor is passed on.
+    Returns its PID."""
+    kept = [ffi.new("char[]", os.fsencode(path))]
+    hook = ffi.new("struct hook_program *", {"path": kept[0], "input": stdin, "output": output})
+    rows = [_texts(args, kept)] if env is None else [_texts(args, kept), _texts(env, kept)]
+    hook.args = rows[0]
+    hook.env = ffi.NULL if env is None else rows[1]
+    return _checked(lib.pyoci_spawn_hook(hook), "execve", path)
+
+
+def _texts(lines: Sequence[str], kept: list[Any]) -> Any:
+    """A char ** that ends with NULL; its texts live as long as ``kept``."""
+    texts = [ffi.new("char[]", os.fsencode(line)) for line in lines]
+    kept += texts
+    return ffi.new("char *[]", [*texts, ffi.NULL])
 
 
 def ns_type(fd: int) -> int:

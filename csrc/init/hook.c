@@ -71,19 +71,20 @@ struct hook {
 
 static bool open_hook(const struct init *init, const struct op_hook *args, struct hook *hook) {
     hook->argv = list_array(args->args, 0);
-    hook->env = list_array(args->env, 0);
+    hook->env = args->inherit ? init->env : list_array(args->env, 0);
     hook->input = memory_file("hook-state", init->state);
     hook->errors = memory_file("hook-errors", NULL);
     return hook->argv && hook->env && hook->input >= 0 && hook->errors >= 0 && pipe2(hook->failed, O_CLOEXEC) == 0;
 }
 
-static void close_hook(struct hook *hook) {
+static void close_hook(const struct init *init, struct hook *hook) {
     const int fds[] = {hook->input, hook->errors, hook->failed[0], hook->failed[1]};
     for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
         if (fds[i] >= 0)
             close(fds[i]);
     free(hook->argv);
-    free(hook->env);
+    if (hook->env != init->env)
+        free(hook->env);
 }
 
 static void become_hook(const struct hook *hook, const char *path) {
@@ -123,12 +124,12 @@ int op_hook(struct init *init, const struct op_hook *args) {
     bool in_time = false;
     if (!open_hook(init, args, &hook)) {
         int error = errno;
-        close_hook(&hook);
+        close_hook(init, &hook);
         return fail_with(init, "hook", path, error, NULL);
     }
     int done = run_hook(&hook, path, timeout, &in_time, &status, last, sizeof(last));
     int error = errno;
-    close_hook(&hook);
+    close_hook(init, &hook);
     if (done < 0)
         return fail_with(init, "execve", path, error, NULL);
     if (in_time && status == 0)

@@ -85,8 +85,8 @@ int pyoci_socketpair(int *pair) {
     return result(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair));
 }
 
-/* A socket at a path of any length: by its directory's descriptor, as sun_path holds but 107 bytes. */
-static int named_socket(const char *path, int (*use)(int, const struct sockaddr *, socklen_t)) {
+/* A new socket bound to a path of any length: by its directory's descriptor, as sun_path holds but 107 bytes. */
+static int bound_socket(const char *path) {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     const char *name = strrchr(path, '/');
     if (!name)
@@ -106,7 +106,7 @@ static int named_socket(const char *path, int (*use)(int, const struct sockaddr 
         error = errno;
     else if (used < 0 || (size_t)used >= sizeof(address.sun_path))
         error = ENAMETOOLONG;
-    else if (use(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
+    else if (bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
         error = errno;
     close(parent);
     if (error && fd >= 0)
@@ -115,7 +115,7 @@ static int named_socket(const char *path, int (*use)(int, const struct sockaddr 
 }
 
 int pyoci_listen(const char *path) {
-    int fd = named_socket(path, bind);
+    int fd = bound_socket(path);
     if (fd >= 0 && listen(fd, 16) < 0) {
         int error = errno;
         close(fd);
@@ -124,8 +124,20 @@ int pyoci_listen(const char *path) {
     return fd;
 }
 
+/* By a descriptor of the socket itself: at a path of any length, and no symlink in its place is followed. */
 int pyoci_connect(const char *path) {
-    return named_socket(path, connect);
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int place = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    if (place < 0)
+        return -errno;
+    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0), error = fd < 0 ? errno : 0;
+    snprintf(address.sun_path, sizeof(address.sun_path), "/proc/self/fd/%d", place);
+    if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
+        error = errno;
+    close(place);
+    if (error && fd >= 0)
+        close(fd);
+    return error ? -error : fd;
 }
 
 int pyoci_send(int fd, uint32_t message, int32_t value, const char *payload, uint32_t size) {

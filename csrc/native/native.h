@@ -45,6 +45,18 @@ int pyoci_connect(const char *path);
 int pyoci_send(int fd, uint32_t message, int32_t value, const char *payload, uint32_t size);
 int pyoci_receive(int fd, int timeout, struct sync_header *header, char *payload, uint32_t room);
 
+/* A program of the host. args and env end with NULL; env NULL: our own. */
+struct hook_program {
+    const char *path;
+    char **args;
+    char **env;
+    int input; /* descriptors that become 0, and 1 and 2 */
+    int output;
+};
+
+/* Starts it in a session of its own, without any other descriptor; it is killed if we are. Returns its PID. */
+int pyoci_spawn_hook(const struct hook_program *hook);
+
 /* namespaces(7): the CLONE_NEW* type behind a descriptor. */
 int pyoci_ns_type(int fd);
 

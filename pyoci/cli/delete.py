@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from pyoci import report
 from pyoci.cli import flags, shared
 from pyoci.cli.flags import BOOL
 
@@ -27,8 +26,7 @@ def run(settings: Settings, parsed: Parsed) -> int:
     root = settings.root()
 
     def act(one: str) -> None:
-        for warning in delete(root, one, parsed.flag("force")):
-            report.warn(warning)
+        delete(root, one, parsed.flag("force"))
 
     if parsed.flag("regex"):
         shared.each_match(root, container_id, act)

@@ -11,7 +11,7 @@ from pyoci.container import gather, hooks, intent, launch, processes
 from pyoci.container.options import Request
 from pyoci.container.paths import Lock, Root, check_id, remove_directory
 from pyoci.container.state import State, now, owner
-from pyoci.errors import CgroupError, HookError, LaunchError, OutOfMemory, PyociError
+from pyoci.errors import CgroupError, LaunchError, OutOfMemory, PyociError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -187,16 +187,16 @@ class Creation:
         """Runs the hooks that come before the new root, and hands init the state for those that it runs itself."""
         for kind in ("prestart", "createRuntime"):
             if self.intent.has_hooks(kind):
-                hooks.run(kind, self.intent.hooks[kind], self.state.text("creating"), f"/hooks/{kind}")
+                hooks.run(kind, self.intent.hooks[kind], self.state.for_hooks("creating"))
         own = self.intent.has_hooks("createContainer")
-        self._launch.answer(protocol.SYNC_STATE, self.state.text("creating").encode() if own else b"")
+        self._launch.answer(protocol.SYNC_STATE, self.state.for_hooks("creating") if own else b"")
 
     def _start(self, starting: Callable[[], None]) -> None:
         """What ``start`` does, by the socket that init has had all the time (csrc/plan.h). Raises LaunchError."""
         starting()
         self._launch.about = f"start {self.state.id}"
         os.unlink(self.state.start_socket)
-        payload = self.state.text("created").encode() if self.intent.has_hooks("startContainer") else b""
+        payload = self.state.for_hooks("created") if self.intent.has_hooks("startContainer") else b""
         self._launch.answer(protocol.SYNC_START, payload)
         self._launch.expect(protocol.SYNC_NONE)  # the end of the socket: execve closed it
 
@@ -207,10 +207,7 @@ class Creation:
         except CgroupError:
             pass  # the error that brought us here says more
         if self._hooks_ran and self.intent.has_hooks("poststop"):
-            try:
-                hooks.run("poststop", self.intent.hooks["poststop"], self.state.text("stopped"), "/hooks/poststop")
-            except HookError:
-                pass
+            hooks.run_all("poststop", self.intent.hooks["poststop"], self.state.for_hooks("stopped"))
 
 
 def _store(path: str, data: bytes) -> None:

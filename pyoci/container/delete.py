@@ -20,17 +20,23 @@ MOMENT = 100  # ms
 WAIT = 10.0  # seconds for a killed process to be gone, and for a creation to give up
 
 
-def delete(root: Root, container_id: str, force: bool = False) -> list[str]:
+def delete(root: Root, container_id: str, force: bool = False) -> None:
     """Deletes a container. A created one is ended first, as runc does; a running one only with ``force``.
 
-    Gives warnings (failed poststop hooks). Raises NotFound (not with ``force``), and PyociError if it is running.
+    Failed poststop hooks are warnings. Raises NotFound (not with ``force``), StateError where the state is damaged (not
+    with ``force``: then the link ``init`` tells what is to be ended), and PyociError if the container is running.
     """
     try:
         directory = root.existing(container_id)
     except NotFound:
         if force:
-            return []
+            return
         raise
+    except StateError:
+        if not force:
+            raise
+        root.discard(container_id)
+        return
     if force:
         _end(root, container_id)  # before the lock: a creation that still holds it gives up when its init is gone
     with Lock(directory) as lock:
@@ -38,29 +44,41 @@ def delete(root: Root, container_id: str, force: bool = False) -> list[str]:
             raise PyociError(f"delete {container_id}: it is still being created; kill that pyoci first")
         if lock.gone():  # by whoever held the lock; what has the name now is not what was to be deleted
             if force:
-                return []
+                return
             raise NotFound(container_id)
         try:
-            state = State.load(root, container_id)
+            state = _load(root, container_id)
         except StateError:
             if not force:
                 raise
             _end(root, container_id)
             _remove_group(_remembered_group(directory), container_id)
             remove_directory(directory)
-            return []
-        return _delete(state, force)
+            return
+        _delete(state, force)
 
 
-def delete_ended(state: State) -> list[str]:
-    """``delete`` with force, of a container that this process made, and whose init has ended."""
+def destroy(state: State) -> None:
+    """``delete`` with force, of a container that this process has at hand: it made it, or was to start it."""
     with Lock(state.directory) as lock:
         if not lock.take(WAIT):
             raise PyociError(f"delete {state.id}: somebody else has deleted it for {WAIT:.0f} s now")
-        return [] if lock.gone() else _delete(state, force=True)
+        if not lock.gone():
+            _delete(state, force=True)
 
 
-def _delete(state: State, force: bool) -> list[str]:
+def _load(root: Root, container_id: str) -> State:
+    """The state, if it is about what was created. Raises StateError."""
+    state = State.load(root, container_id)
+    remembered = Remembered.load(state.directory)
+    if remembered is not None and remembered.contradicts(state):
+        raise StateError(
+            f"state of {container_id}: damaged: the link init has another process or cgroup; delete --force removes it"
+        )
+    return state
+
+
+def _delete(state: State, force: bool) -> None:
     status = state.status()
     if status in ("running", "paused") and not force and not _about_to_end(state):
         raise PyociError(f"delete {state.id}: container is {status}; stop it first, or use --force")
@@ -71,12 +89,9 @@ def _delete(state: State, force: bool) -> list[str]:
     _remove_group(_group_of(state), state.id)
     if report.debugging:
         report.debug(f"delete {state.id}: removed the cgroup")
-    failures: list[str] = []
     if state.hooks.get("poststop"):
-        text = state.text("stopped")
-        failures = [str(e) for e in hooks.run_all("poststop", state.hooks["poststop"], text, "/hooks/poststop")]
+        hooks.run_all("poststop", state.hooks["poststop"], state.for_hooks("stopped"))
     remove_directory(state.directory)
-    return failures
 
 
 def _about_to_end(state: State) -> bool:
@@ -147,7 +162,8 @@ def _remembered_group(directory: str) -> Cgroup | None:
     if remembered is None:
         return None
     try:
-        return cgroup.manage(cgroup.host(), remembered.path, remembered.manager)
+        path = cgroup.resolve(remembered.path, "")  # which refuses what leads out of the hierarchy
+        return cgroup.manage(cgroup.host(), path, remembered.manager)
     except PyociError:
         return None
 
@@ -158,4 +174,4 @@ def _remove_group(group: Cgroup | None, container_id: str) -> None:
     try:
         group.delete(kill=True)
     except CgroupError as error:
-        raise PyociError(f"delete {container_id}: {error}") from None
+        raise PyociError(f"delete {container_id}: {error}") from error

@@ -45,7 +45,7 @@ def for_exec(state: State, options: ExecOptions) -> Facts:
     facts.extra_env = options.extra_env
     facts.keyring = state.keyring
     if state.seccomp >= 0:
-        descriptor = os.open(f"{state.directory}/seccomp.bpf", os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(f"{state.directory}/seccomp.bpf", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:
             facts.seccomp = (os.read(descriptor, FILTER_MAX), state.seccomp)
         finally:

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Hooks that run in the runtime's namespaces: prestart, createRuntime, poststart and poststop.
 
-The specification is config.md, "POSIX-platform Hooks". Each hook is a process group of its own, gets exactly its own
-environment, and the state on standard input. It has no time limit unless its config gives one (the specification sets
-none); with one, the whole group is killed at its end. What it prints is kept up to a bound, for the error message. The
-runtime waits for the hook itself, never for what the hook left running; such a process loses the pipe that it printed
-to, and so redirects its output, as daemons do.
+The specification is config.md, "POSIX-platform Hooks". Each hook is a session of its own and gets the state on standard
+input. Its environment is the one that config.json gives, or else the runtime's. It is killed if the runtime is.
+
+It has no time limit unless its config gives one (the specification sets none); with one, the whole group is killed at
+its end. What it prints is kept up to a bound, for the error message. The runtime waits for the hook itself, never for
+what the hook left running; such a process loses the pipe that it printed to, and so redirects its output, as daemons
+do.
 """
 
 from __future__ import annotations
@@ -16,8 +18,8 @@ import time
 
 from pyoci import native, report
 from pyoci.container.processes import expect_children
-from pyoci.errors import HookError, hook_words
-from pyoci.kernel.signals import SIGKILL, SIGPIPE, SIGXFSZ
+from pyoci.errors import HookError, hook_words, plain, reason
+from pyoci.kernel.signals import SIGKILL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,45 +30,39 @@ _KEPT = 8192  # bytes of output, the last ones
 _LONGEST = 1 << 30  # ms: what poll(2) takes is an int
 _SHOWN = 200  # characters of its last line
 
-# What posix_spawn says for a program that cannot be run. The plain words of ENOENT and EACCES would be taken by
+# What execve says for a program that cannot be run. The plain words of ENOENT and EACCES would be taken by
 # engines for a fault of the container's own program.
 _REASONS = {errno.ENOENT: "no such program on the host", errno.EACCES: "not executable"}
 
 
-def run(kind: str, hooks: list[Hook], state: str, pointer: str, cwd: str | None = None) -> None:
+def run(kind: str, hooks: list[Hook], state: bytes) -> None:
     """Runs hooks one after the other; the first that fails ends the list.
 
     kind: ``createRuntime`` and so on, for messages; hooks: as config.json has them; state: the JSON text for their
-    standard input; pointer: JSON pointer to the list; cwd: the working directory (None: the runtime's own).
-    Raises HookError; whether that is fatal is the caller's to know.
+    standard input. Raises HookError; whether that is fatal is the caller's to know.
     """
     for index, hook in enumerate(hooks):
-        _run_one(hook_words(kind, index, hook["path"]), hook, state, f"{pointer}/{index}", cwd)
+        _run_one(hook_words(kind, index, hook["path"]), hook, state, f"/hooks/{kind}/{index}")
 
 
-def run_all(kind: str, hooks: list[Hook], state: str, pointer: str, cwd: str | None = None) -> list[HookError]:
-    """Runs every hook, whatever becomes of the ones before it, as the specification wants for poststop.
-
-    Takes what :func:`run` takes; gives the failures, for warnings.
-    """
-    failures = []
+def run_all(kind: str, hooks: list[Hook], state: bytes) -> None:
+    """Runs every hook and warns of each that fails, as the specification wants for poststop. Takes what run takes."""
     for index, hook in enumerate(hooks):
         try:
-            _run_one(hook_words(kind, index, hook["path"]), hook, state, f"{pointer}/{index}", cwd)
+            _run_one(hook_words(kind, index, hook["path"]), hook, state, f"/hooks/{kind}/{index}")
         except HookError as error:
-            failures.append(error)
-    return failures
+            report.warn(str(error))
 
 
-def _run_one(name: str, hook: Hook, state: str, pointer: str, cwd: str | None) -> None:
+def _run_one(name: str, hook: Hook, state: bytes, pointer: str) -> None:
     started = time.monotonic()
     output, hook_end = os.pipe2(os.O_CLOEXEC)
     try:
         try:
-            pid = _spawn(hook, state, hook_end, cwd)
+            pid = _spawn(hook, state, hook_end)
         except OSError as error:
-            reason = _REASONS.get(error.errno or 0, error.strerror)
-            raise HookError(f"{name}: cannot be run: {reason} ({pointer})") from None
+            why = _REASONS.get(error.errno or 0) or reason(error)
+            raise HookError(f"{name}: cannot be run: {why} ({pointer})") from error
         finally:
             os.close(hook_end)
         kept, failure = _wait(pid, output, hook.get("timeout"))
@@ -79,54 +75,24 @@ def _run_one(name: str, hook: Hook, state: str, pointer: str, cwd: str | None) -
         raise HookError(f"{name}: {failure} after {spent} ms{_last_line(kept)} ({pointer})")
 
 
-def _spawn(hook: Hook, state: str, output: int, cwd: str | None) -> int:
-    """Starts a hook in a session of its own; gives its PID. Raises OSError."""
+def _spawn(hook: Hook, state: bytes, output: int) -> int:
+    """Starts a hook. Returns its PID. Raises OSError."""
     path = hook["path"]
     expect_children()
     # a file, not a pipe: a hook that never reads its input cannot block or kill the runtime
     stdin = os.memfd_create("state", os.MFD_CLOEXEC)
-    before = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) if cwd is not None else -1
     try:
-        os.pwrite(stdin, state.encode("utf-8", "surrogateescape"), 0)
-        if cwd is not None:
-            os.chdir(cwd)
-        return os.posix_spawn(
-            path,
-            hook.get("args") or [path],
-            _environment(hook.get("env") or []),
-            file_actions=[
-                (os.POSIX_SPAWN_DUP2, stdin, 0),
-                (os.POSIX_SPAWN_DUP2, output, 1),
-                (os.POSIX_SPAWN_DUP2, output, 2),
-                *[(os.POSIX_SPAWN_CLOSE, descriptor) for descriptor in _inheritable()],
-            ],
-            setsid=True,
-            setsigmask=[],
-            setsigdef=[SIGPIPE, SIGXFSZ],  # Python ignores these two
-        )
+        os.pwrite(stdin, state, 0)
+        env = hook.get("env")
+        return native.spawn_hook(path, hook.get("args") or [path], env and _last_of_each(env), stdin, output)
     finally:
         os.close(stdin)
-        if before >= 0:
-            os.fchdir(before)
-            os.close(before)
 
 
-def _inheritable() -> list[int]:
-    """What our caller gave us besides 0-2, perhaps for the container's process: no hook's business."""
-    found = []
-    for name in os.listdir("/proc/self/fd"):
-        try:
-            if int(name) > 2 and os.get_inheritable(int(name)):
-                found.append(int(name))
-        except OSError:
-            pass  # the descriptor that listdir itself had
-    return found
-
-
-def _environment(lines: list[str]) -> dict[str, str]:
-    """``NAME=value`` lines as posix_spawn takes them; of a name that stands twice the last counts."""
-    pairs = [line.partition("=") for line in lines]
-    return {name: value for name, equals, value in pairs if name and equals}
+def _last_of_each(lines: list[str]) -> list[str]:
+    """``NAME=value`` lines; of a name that stands twice the last counts, for getenv(3) takes the first."""
+    found = {line.partition("=")[0]: line for line in lines if "=" in line[1:]}
+    return list(found.values())
 
 
 def _wait(pid: int, output: int, timeout: float | None) -> tuple[bytes, str]:
@@ -198,7 +164,4 @@ def _ending(code: int) -> str:
 def _last_line(kept: bytes) -> str:
     """The last line that the hook printed, shortened, with a colon before it; empty when it printed none."""
     lines = kept.decode("utf-8", "replace").strip().splitlines()
-    if not lines:
-        return ""
-    line = "".join(letter if letter.isprintable() else "?" for letter in lines[-1].strip())
-    return f": {line if len(line) <= _SHOWN else line[: _SHOWN - 3] + '...'}"
+    return f": {plain(lines[-1].strip(), _SHOWN)}" if lines else ""

@@ -20,7 +20,8 @@ ESRCH = 3
 def kill(root: Root, container_id: str, signum: int, everything: bool = False) -> None:
     """Sends ``signum``; ``everything``: to each process of the cgroup, and no error if there is none.
 
-    A container that shares its PID namespace does not end with its init, so SIGKILL then goes to all.
+    A container that shares its PID namespace does not end with its init, so SIGKILL then goes to all that is left, also
+    if init is gone.
     Raises NotFound, NotRunning.
     """
     state = State.load(root, container_id)
@@ -28,7 +29,7 @@ def kill(root: Root, container_id: str, signum: int, everything: bool = False) -
         state.group().kill(signum)
     pidfd = state.open_init()
     if pidfd < 0:
-        if everything:
+        if everything or (signum == SIGKILL and state.shares_pid and state.group().kill(SIGKILL)):
             return
         raise NotRunning(container_id, "kill")
     try:
@@ -36,7 +37,7 @@ def kill(root: Root, container_id: str, signum: int, everything: bool = False) -
             native.pidfd_send_signal(pidfd, signum)
     except native.NativeError as error:
         if error.errno == ESRCH:
-            raise NotRunning(container_id, "kill") from None
+            raise NotRunning(container_id, "kill") from error
         raise
     finally:
         os.close(pidfd)

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import os
+import stat
 
-from pyoci.errors import AlreadyExists, InvalidId, NotFound, PyociError
+from pyoci.errors import AlreadyExists, InvalidId, NotFound, PyociError, StateError, reason
 
 ID_MAX = 255  # the longest name of a file (NAME_MAX)
+OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _ALLOWED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
 
 
@@ -35,11 +37,21 @@ class Root:
         return f"{self.path}/{check_id(container_id)}"
 
     def existing(self, container_id: str) -> str:
-        """The directory of an existing container. Raises InvalidId, NotFound."""
+        """The directory of an existing container. Raises InvalidId, NotFound, and StateError for a symlink or a file,
+        which somebody else has put there."""
         directory = self.container(container_id)
-        if not os.path.isdir(directory):
-            raise NotFound(container_id)
+        try:
+            kind = stat.S_IFMT(os.lstat(directory).st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            raise NotFound(container_id) from None
+        if kind != stat.S_IFDIR:
+            what = "a symlink, which is not followed" if kind == stat.S_IFLNK else "not a directory"
+            raise StateError(f"state of {container_id}: {directory} is {what}; delete --force removes it")
         return directory
+
+    def discard(self, container_id: str) -> None:
+        """Removes what has the place of a state directory and is none: the symlink itself, or the file."""
+        os.unlink(self.container(container_id))
 
     def new(self, container_id: str) -> str:
         """Makes the directory, which is what takes the ID: of several at once, one wins.
@@ -53,13 +65,13 @@ class Root:
             except FileNotFoundError:  # the first container here
                 os.makedirs(self.path, 0o700, exist_ok=True)
                 os.mkdir(directory, 0o700)
-        except FileExistsError:
+        except FileExistsError as error:
             if not os.path.isdir(self.path):
-                raise PyociError(f"create {container_id}: state root {self.path} is not a directory") from None
-            raise AlreadyExists(container_id) from None
+                raise PyociError(f"create {container_id}: state root {self.path} is not a directory") from error
+            raise AlreadyExists(container_id) from error
         except OSError as error:
-            reason = "a directory on the way is missing" if error.errno == 2 else os.strerror(error.errno or 0)
-            raise PyociError(f"create {container_id}: make the state directory {directory}: {reason}") from None
+            why = reason(error, missing="a directory on the way is missing")
+            raise PyociError(f"create {container_id}: make the state directory {directory}: {why}") from error
         return directory
 
     def ids(self) -> list[str]:
@@ -89,7 +101,7 @@ class Lock:
         import fcntl
 
         try:
-            self._descriptor = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            self._descriptor = os.open(self.directory, OPEN_DIRECTORY)
         except FileNotFoundError:
             return True
         try:
@@ -138,11 +150,27 @@ class Lock:
 
 
 def remove_directory(directory: str) -> None:
-    """Removes a state directory, which has no subdirectories; one that is gone is fine."""
+    """Removes a state directory with all that is in it. No symlink is followed. One that is gone is fine."""
     try:
-        with os.scandir(directory) as entries:
-            for entry in entries:
-                os.unlink(entry.path)
+        place = os.open(directory, OPEN_DIRECTORY)
+        try:
+            _empty(place)
+        finally:
+            os.close(place)
         os.rmdir(directory)
     except FileNotFoundError:
         pass
+
+
+def _empty(place: int) -> None:
+    """Removes what a directory holds."""
+    for name in os.listdir(place):
+        try:
+            os.unlink(name, dir_fd=place)
+        except IsADirectoryError:  # none of ours: a state directory has only files
+            below = os.open(name, OPEN_DIRECTORY, dir_fd=place)
+            try:
+                _empty(below)
+            finally:
+                os.close(below)
+            os.rmdir(name, dir_fd=place)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from pyoci import native
 from pyoci.config import load
 from pyoci.container.create import Creation
-from pyoci.container.delete import delete, delete_ended
+from pyoci.container.delete import destroy
 from pyoci.container.options import Request
 from pyoci.container.start import poststart
 from pyoci.container.terminal import Console, foreground, interrupt_by_signals
@@ -42,11 +42,7 @@ def run(
     try:
         creation = Creation(Request(container_id, bundle, options, config))
         state, pidfd = creation.carry_out(root, starting)
-        try:
-            poststart(state)
-        except BaseException:
-            delete(root, container_id, force=True)
-            raise
+        poststart(state)
         if detach:
             return 0
         return _wait(state, pidfd, console, keep)
@@ -60,4 +56,4 @@ def _wait(state: State, pidfd: int, console: Console | None, keep: bool) -> int:
         return foreground(pidfd, state.pid, console)
     finally:
         if not keep:
-            delete_ended(state)
+            destroy(state)

@@ -8,7 +8,7 @@ import os
 from pyoci import native, protocol, report
 from pyoci.container import hooks, launch
 from pyoci.container.state import State
-from pyoci.errors import HookError, LaunchError, NotRunning, PyociError
+from pyoci.errors import LaunchError, NotRunning, PyociError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ EPIPE, ECONNRESET = 32, 104
 def start(root: Root, container_id: str) -> None:
     """Starts the program, and returns when execve has succeeded.
 
-    Raises NotFound, NotRunning; LaunchError if the program cannot be executed, and HookError: then the container
-    is stopped.
+    Raises NotFound, NotRunning; LaunchError if the program cannot be executed, and then the container is stopped;
+    HookError, and then it is gone.
     """
     state = State.load(root, container_id)
     connection = _connect(state)
@@ -43,39 +43,43 @@ def _claim(state: State, connection: int) -> None:
     The socket's file stands for the status *created*, so it goes before the program comes. If we are killed in
     between, init sees the end of the connection, and ends: no container is left that is neither created nor started.
     """
-    payload = state.text("created").encode() if state.hooks.get("startContainer") else b""
+    payload = state.for_hooks("created") if state.hooks.get("startContainer") else b""
     try:
         native.send(connection, protocol.SYNC_START, 0, payload)
         if native.receive(connection).kind != protocol.SYNC_STARTING:
             raise _not_created(state)
         os.unlink(state.start_socket)
         native.send(connection, protocol.SYNC_GO)
-    except FileNotFoundError:  # deleted meanwhile
-        raise NotRunning(state.id, "start", "stopped") from None
+    except FileNotFoundError as error:  # deleted meanwhile
+        raise NotRunning(state.id, "start", "stopped") from error
     except native.NativeError as error:
         if error.errno not in (EPIPE, ECONNRESET):
             raise
-        raise _not_created(state) from None
+        raise _not_created(state) from error
 
 
 def poststart(state: State) -> None:
-    """Runs the poststart hooks. If one fails the container is stopped, since specification 1.3. Raises HookError."""
+    """Runs the poststart hooks. If one fails, or the wait for it is interrupted, the container is destroyed (runtime.md
+    "Lifecycle", step 9, since version 1.3). Raises HookError."""
     if not state.hooks.get("poststart"):
         return
     try:
-        hooks.run("poststart", state.hooks["poststart"], state.text("running"), "/hooks/poststart")
-    except HookError:
-        from pyoci.container.delete import stop
+        hooks.run("poststart", state.hooks["poststart"], state.for_hooks("running"))
+    except BaseException:
+        from pyoci.container.delete import destroy
 
-        stop(state)
+        try:
+            destroy(state)
+        except (PyociError, OSError) as error:
+            report.warn(f"start {state.id}: {error}")
         raise
 
 
 def _connect(state: State) -> int:
     try:
         return native.connect(state.start_socket)
-    except native.NativeError:
-        raise _not_created(state) from None
+    except native.NativeError as error:
+        raise _not_created(state) from error
 
 
 def _not_created(state: State) -> PyociError:

@@ -14,10 +14,12 @@ import time
 from pyoci import SPEC_VERSION, jsontext
 from pyoci.cgroup import from_state
 from pyoci.container import processes
-from pyoci.errors import CgroupError, PyociError, StateError
+from pyoci.errors import CgroupError, PyociError, StateError, reason
+from pyoci.kernel.namespaces import TYPES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
     from pyoci.cgroup import Cgroup
@@ -26,6 +28,10 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 LARGEST = 64 << 20
+PID_MAX = 1 << 22  # the kernel's PID_MAX_LIMIT (include/linux/threads.h)
+_TOO_LARGE = 1 << 63
+_PLACE = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_REPLACE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 _TYPES = {
     "id": str,
     "pid": int,
@@ -79,25 +85,35 @@ class State:
         for name, kind in _TYPES.items():
             value = values.get(name)
             if not isinstance(value, kind) or isinstance(value, bool):
-                raise StateError(
-                    f"state of {os.path.basename(directory)}: {name} is damaged; delete --force removes it"
-                )
+                raise self._damaged(name)
             setattr(self, name, value)
+        if self.id != os.path.basename(directory):
+            raise self._damaged("id")
+        if not (0 <= self.pid <= PID_MAX and 0 <= self.started < _TOO_LARGE and -1 <= self.seccomp < _TOO_LARGE):
+            raise self._damaged("pid, started or seccomp")
+        if not TYPES.keys() >= set(map(str, self.namespaces)):
+            raise self._damaged("namespaces")
+        if self.hooks and not all(map(_is_hook, _items(self.hooks))):
+            raise self._damaged("hooks")
+
+    def _damaged(self, what: str) -> StateError:
+        return StateError(f"state of {os.path.basename(self.directory)}: {what} is damaged; delete --force removes it")
 
     @classmethod
     def load(cls, root: Root, container_id: str) -> State:
         """Reads the state. Raises InvalidId, NotFound, StateError."""
         directory = root.container(container_id)
         try:
-            values = jsontext.loads(_read(f"{directory}/state.json"))
-        except (FileNotFoundError, NotADirectoryError):
+            # A path need not be UTF-8: its other bytes come back as they went (os.fsdecode).
+            values = jsontext.loads(_read(directory).decode("utf-8", "surrogateescape"))
+        except (FileNotFoundError, NotADirectoryError) as error:
             root.existing(container_id)
             raise StateError(
                 f"state of {container_id}: there is none: it is being created, or that was cut off and delete --force "
                 "removes it"
-            ) from None
+            ) from error
         except (OSError, ValueError) as error:
-            raise StateError(f"state of {container_id}: damaged ({error}); delete --force removes it") from None
+            raise StateError(f"state of {container_id}: damaged ({error}); delete --force removes it") from error
         if not isinstance(values, dict) or values.get("format") != FORMAT:
             raise StateError(f"state of {container_id}: not written by this version; delete --force removes it")
         return cls(directory, values)
@@ -114,7 +130,7 @@ class State:
         data = jsontext.dumps(values).encode("utf-8", "surrogateescape")
         path = f"{self.directory}/state.json"
         try:
-            descriptor = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            descriptor = os.open(f"{path}.new", _REPLACE, 0o600)
             try:
                 view = memoryview(data)
                 while view:
@@ -124,7 +140,7 @@ class State:
             finally:
                 os.close(descriptor)
         except OSError as error:
-            raise _not_saved(path, error) from None
+            raise _not_saved(path, error) from error
 
     def publish(self) -> None:
         """Puts what ``write`` wrote in the place that is read. Raises PyociError."""
@@ -132,7 +148,7 @@ class State:
         try:
             os.rename(f"{path}.new", path)
         except OSError as error:
-            raise _not_saved(path, error) from None
+            raise _not_saved(path, error) from error
 
     def remember_init(self) -> None:
         """The identity of init and its cgroup as the symlink ``init``."""
@@ -157,7 +173,7 @@ class State:
         """creating, created, running, paused or stopped (runtime.md, "State")."""
         if not self.alive():
             return "stopped" if self.pid or not self._in_creation() else "creating"
-        if os.path.exists(self.start_socket):
+        if os.path.lexists(self.start_socket):
             return "created"
         try:
             return "paused" if self.group().frozen() else "running"
@@ -195,8 +211,12 @@ class State:
         }
 
     def text(self, status: str = "") -> str:
-        """The document as JSON text: what hooks get."""
+        """The document as JSON text."""
         return jsontext.dumps(self.document(status))
+
+    def for_hooks(self, status: str) -> bytes:
+        """What hooks get on their standard input."""
+        return self.text(status).encode("utf-8", "surrogateescape")
 
 
 class Remembered:
@@ -207,6 +227,8 @@ class Remembered:
     def __init__(self, text: str) -> None:
         pid, started, self.boot, self.manager, self.path = text.split(" ", 4)
         self.pid, self.started = int(pid), int(started)
+        if not 0 <= self.pid <= PID_MAX or not 0 <= self.started < _TOO_LARGE:
+            raise ValueError(text)
 
     @classmethod
     def load(cls, directory: str) -> Remembered | None:
@@ -215,6 +237,13 @@ class Remembered:
             return cls(os.readlink(f"{directory}/init"))
         except (OSError, ValueError):
             return None
+
+    def contradicts(self, state: State) -> bool:
+        """Whether the state is about another process or another cgroup. One in creation may have no process yet."""
+        if (state.cgroup.get("manager"), state.cgroup.get("path")) != (self.manager, self.path):
+            return True
+        known = (state.pid, state.started, state.boot)
+        return bool(state.pid) and known != (self.pid, self.started, self.boot)
 
 
 def now() -> str:
@@ -239,8 +268,20 @@ def moment(seconds: int) -> str:
 
 
 def _not_saved(path: str, error: OSError) -> PyociError:
-    reason = "its directory is gone" if error.errno == 2 else os.strerror(error.errno or 0).lower()
-    return PyociError(f"save the state {path}: {reason}")
+    return PyociError(f"save the state {path}: {reason(error, missing='its directory is gone')}")
+
+
+def _items(hooks: dict[str, Any]) -> Iterator[Any]:
+    for listed in hooks.values():
+        yield from listed if isinstance(listed, list) else [None]
+
+
+def _is_hook(value: Any) -> bool:
+    """Whether this is a hook of the schema's shape: delete runs the poststop hooks of a state that it read."""
+    if not isinstance(value, dict) or not isinstance(value.get("path"), str):
+        return False
+    texts = [*value.get("args", ()), *value.get("env", ())]
+    return all(isinstance(text, str) for text in texts) and isinstance(value.get("timeout", 0), (int, float))
 
 
 def owner() -> str:
@@ -256,8 +297,13 @@ def owner() -> str:
         return str(uid)
 
 
-def _read(path: str) -> bytes:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+def _read(directory: str) -> bytes:
+    """state.json in a directory; neither of them may be a symlink. Raises OSError, ValueError."""
+    place = os.open(directory, _PLACE)
+    try:
+        descriptor = os.open("state.json", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=place)
+    finally:
+        os.close(place)
     try:
         size = os.fstat(descriptor).st_size
         if size > LARGEST:

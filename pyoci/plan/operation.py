@@ -8,7 +8,7 @@ from pyoci.kernel.capabilities import BITS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Any, ClassVar
 
     from pyoci.plan.encode import Strings
@@ -83,6 +83,13 @@ def words(value: Any) -> str:
     if isinstance(value, (str, int)):
         return str(value)
     return " ".join(repr(item) if not item or " " in item else item for item in value)
+
+
+def hook_text(path: str, args: Sequence[str], env: Sequence[str] | None, timeout: int) -> str:
+    """A hook for people. env: None if it has that of whoever runs it; timeout: ms, 0 for none."""
+    environment = "inherited" if env is None else words(env) or "empty"
+    limit = f", at most {timeout} ms" if timeout else ""
+    return f"{path} {words(args)} (environment: {environment}{limit})"
 
 
 def bits(value: int, names: Iterable[tuple[int, str]]) -> list[str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pyoci import protocol
 from pyoci.plan import records
 from pyoci.plan.operation import ATTR_NAMES as ATTR_NAMES
-from pyoci.plan.operation import CAPABILITY_NAMES, PROPAGATION_NAMES, bits, words
+from pyoci.plan.operation import CAPABILITY_NAMES, PROPAGATION_NAMES, bits, hook_text, words
 from pyoci.plan.operation import CLONE_NAMES as CLONE_NAMES
 from pyoci.plan.operation import Op as Op
 from pyoci.plan.operation import errnos as errnos
@@ -270,12 +270,12 @@ class Setdomainname(records.Setdomainname):
 
 
 class Hook(records.Hook):
-    """Run a hook in the container's namespaces; ``timeout`` in ms, 0 for none."""
+    """Run a hook in the container's namespaces; ``timeout`` in ms, 0 for none; ``inherit``: with the process's env."""
 
     __slots__ = ()
 
     def details(self) -> str:
-        return f"{self.path} {words(self.args)}"
+        return hook_text(self.path, self.args, None if self.inherit else self.env, self.timeout)
 
 
 class Console(records.Console):

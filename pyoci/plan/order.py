@@ -176,12 +176,16 @@ def _closing(config: ContainerConfig, mounts: Mounts) -> list[ops.Op]:
 
 
 def _hooks(config: ContainerConfig, kind: str) -> list[ops.Op]:
+    """Without an env of their own they have the process's, as in runc; HOME is known to startContainer hooks alone."""
+    inherit = kind == "startContainer"
+    otherwise = [] if inherit else list(config.process.env.values())
     return [
         ops.Hook(
             f"/hooks/{kind}/{index}",
             hook["path"],
             hook.get("args") or [hook["path"]],
-            hook.get("env", []),
+            hook.get("env", otherwise),
+            inherit and "env" not in hook,
             min(1000 * hook.get("timeout", 0), TIMEOUT_MAX),
         )
         for index, hook in enumerate(config.hooks.get(kind, ()))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import inspection
+from harness import inspection, leaks
 from harness.runtime import Container, Runtime, stranger, wait_until
 
 STATE_FILES = {"pyoci": "state.json", "runc": "state.json", "crun": "status"}
@@ -72,6 +72,96 @@ def test_damaged_state_without_a_cgroup(runtime: Runtime, shared: bool) -> None:
     runtime.ok("delete", "--force", container.id)
     wait_until(lambda: not inspection.alive(container.pid), "the end of init")
     assert not (runtime.root / container.id).exists()
+
+
+def test_state_with_the_cgroup_of_another(runtime: Runtime) -> None:
+    """Valid JSON that names another cgroup: delete --force removes the right one, which the link `init` names, and
+    leaves the other container in peace."""
+    container, other = runtime.start(runtime.bundle()), runtime.start(runtime.bundle())
+    for changed in ("cgroup", "cgroup_paths", "cgroup_path"):
+        document = json.loads(state_file(runtime, other).read_text())
+        if changed in document:
+            edited(runtime, container, **{changed: document[changed]})
+    if runtime.kind == "pyoci":
+        assert "damaged" in runtime.fails("delete", container.id)
+    runtime.ok("delete", "--force", container.id)
+    assert inspection.alive(other.pid)
+    assert not inspection.alive(container.pid)
+    assert not leaks.control_groups(container.id)
+
+
+@pytest.mark.parametrize("value", [2**70, -1, 2**31], ids=["too large for the kernel", "negative", "2^31"])
+def test_state_with_a_pid_that_is_none(runtime: Runtime, value: int) -> None:
+    container = runtime.start(runtime.bundle())
+    edited(runtime, container, **{pid_key(runtime): value})
+    assert "internal error" not in runtime.fails("state", container.id)
+    runtime.ok("delete", "--force", container.id)
+    wait_until(lambda: not inspection.alive(container.pid), "the end of init")
+    runtime.assert_clean()
+
+
+def test_state_of_another_id(runtime: Runtime) -> None:
+    container, other = runtime.start(runtime.bundle()), runtime.start(runtime.bundle())
+    state_file(runtime, container).write_bytes(state_file(runtime, other).read_bytes())
+    runtime.ok("delete", "--force", container.id)
+    wait_until(lambda: not inspection.alive(container.pid), "the end of init")
+    assert inspection.alive(other.pid)
+
+
+def test_state_with_hooks_that_are_none(runtime: Runtime) -> None:
+    bundle = runtime.bundle().hook("poststop", "true")
+    container = runtime.start(bundle)
+    if runtime.kind != "pyoci":
+        pytest.skip(f"{runtime.kind} keeps its hooks in another form")
+    edited(runtime, container, hooks={"poststop": [7]})
+    runtime.ok("delete", "--force", container.id)
+    runtime.assert_clean()
+
+
+def test_directory_in_the_state_directory(runtime: Runtime) -> None:
+    container = runtime.start(runtime.bundle())
+    below = runtime.root / container.id / "below" / "further"
+    below.mkdir(parents=True)
+    (below / "file").write_text("x")
+    (below / "link").symlink_to(runtime.tmp)
+    runtime.ok("delete", "--force", container.id)
+    assert runtime.tmp.exists()
+    runtime.assert_clean()
+
+
+def test_symlink_in_the_place_of_the_state_directory(runtime: Runtime) -> None:
+    """No verb follows it: delete --force removes the link, and nothing of what it leads to."""
+    container = runtime.start(runtime.bundle())
+    target = runtime.tmp / "target"
+    target.mkdir()
+    (target / "precious").write_text("x")
+    (runtime.root / "link").symlink_to(target)
+    (runtime.root / "alias").symlink_to(runtime.root / container.id)
+    for name in ("link", "alias"):
+        for verb in (["state", name], ["start", name], ["kill", name, "KILL"], ["exec", name, "/bin/true"]):
+            runtime.fails(*verb)
+        runtime.fails("delete", name)
+        runtime.fails("create", "--bundle", container.bundle.path, name)
+        runtime.call("delete", "--force", name)
+        assert not (runtime.root / name).is_symlink()
+    assert (target / "precious").read_text() == "x"
+    assert container.state()["status"] == "running"
+    assert container.exec("/bin/true").code == 0
+
+
+@pytest.mark.parametrize("name", ["state.json", "start.sock"])
+def test_symlink_in_the_state_directory(runtime: Runtime, name: str) -> None:
+    """Each is made by a container itself; one that leads to another's is not followed."""
+    if runtime.kind != "pyoci":
+        pytest.skip(f"the files of {runtime.kind} have other names")
+    container, other = runtime.create(runtime.bundle()), runtime.create(runtime.bundle())
+    path = runtime.root / container.id / name
+    path.unlink()
+    path.symlink_to(runtime.root / other.id / name)
+    runtime.fails("start", container.id)
+    assert other.state()["status"] == "created"
+    runtime.ok("delete", "--force", container.id)
+    assert other.state()["status"] == "created"
 
 
 def test_empty_directory(runtime: Runtime) -> None:

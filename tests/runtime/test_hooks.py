@@ -167,6 +167,37 @@ def test_args_and_env_exactly(runtime: Runtime) -> None:
     assert target.read_text().splitlines() == ["one|two words|b c", "A=b c"]
 
 
+@pytest.mark.parametrize("stage", STAGES)
+def test_without_env(runtime: Runtime, stage: str) -> None:
+    """Hooks of the runtime then have its environment, those of the container have the process's."""
+    bundle = runtime.bundle().args("/bin/sleep", "100")
+    bundle.process["env"] = ["PATH=/bin", "INSIDE=1"]
+    target = "/seen" if stage == "startContainer" else str(bundle.rootfs / "seen")
+    bundle.hook(stage, f"env > {target}")
+    del bundle.config["hooks"][stage][0]["env"]
+    if stage == "startContainer":
+        bundle.hook(stage, "true")  # one that has its own does not change the process's
+    caller = {"PATH": "/usr/bin:/bin", "OUTSIDE": "1"}
+    container = runtime.create(bundle, env=caller)
+    runtime.ok("start", container.id, env=caller)
+    if stage == "poststop":
+        runtime.ok("delete", "--force", container.id, env=caller)
+    found = dict(line.split("=", 1) for line in (bundle.rootfs / "seen").read_text().splitlines())
+    for name in ("PWD", "SHLVL"):  # the shell's
+        found.pop(name, None)
+    expected = {"PATH": "/usr/bin:/bin", "OUTSIDE": "1"} if stage in IN_RUNTIME else {"PATH": "/bin", "INSIDE": "1"}
+    if stage == "startContainer":
+        expected["HOME"] = "/root"
+    assert found == expected
+
+
+def test_working_directory_of_a_create_container_hook(runtime: Runtime) -> None:
+    """The specification names none: it is the caller's, as for the other hooks of create."""
+    bundle = runtime.bundle().hook("createContainer", "pwd > cwd")
+    runtime.create(bundle, cwd=bundle.path)
+    assert (bundle.path / "cwd").read_text() == f"{bundle.path}\n"
+
+
 def test_hook_without_args(runtime: Runtime) -> None:
     bundle = runtime.bundle()
     tool = bundle.path / "tool"
@@ -201,12 +232,26 @@ def test_failure_at_start(runtime: Runtime) -> None:
 
 
 def test_failure_of_poststart(runtime: Runtime) -> None:
-    """runtime-spec 1.3: start fails, and the container is stopped."""
+    """runtime-spec 1.3: start fails, and the container is destroyed: its lifecycle goes on at step 12."""
     bundle = runtime.bundle()
     recorder(bundle, "poststart", "exit 3")
+    recorder(bundle, "poststop")
     container = runtime.create(bundle)
     assert "hook" in runtime.fails("start", container.id).lower()
     wait_until(lambda: not inspection.alive(container.pid), "the end of the container")
+    assert journal(bundle) == ["poststart", "poststop"]
+    assert "does not exist" in runtime.fails("state", container.id)
+    runtime.assert_clean()
+
+
+def test_failure_of_poststart_with_run(runtime: Runtime) -> None:
+    bundle = runtime.bundle()
+    recorder(bundle, "poststart", "exit 3")
+    recorder(bundle, "poststop")
+    bundle.save()
+    assert "hook" in runtime.fails("run", "--bundle", bundle.path, runtime.container(bundle).id).lower()
+    assert journal(bundle) == ["poststart", "poststop"]
+    runtime.assert_clean()
 
 
 def test_failure_of_poststop_is_only_a_warning(runtime: Runtime) -> None:
@@ -215,9 +260,40 @@ def test_failure_of_poststop_is_only_a_warning(runtime: Runtime) -> None:
     recorder(bundle, "poststop")
     container = runtime.start(bundle)
     container.wait()
-    container.delete()
+    log = runtime.tmp / "log"
+    runtime.ok("--log", log, "--log-format", "json", "delete", container.id)
     assert journal(bundle) == ["poststop", "poststop"]
+    assert logged_warnings(log, "hook")
     runtime.assert_clean()
+
+
+def test_failure_of_poststop_with_run_is_logged(runtime: Runtime) -> None:
+    """The runtime MUST log a warning (config.md, "Poststop"), whatever the verb that deletes."""
+    bundle = runtime.bundle().args("/bin/true")
+    recorder(bundle, "poststop", "exit 3")
+    log = runtime.tmp / "log"
+    bundle.save()
+    runtime.ok("--log", log, "--log-format", "json", "run", "--bundle", bundle.path, runtime.container(bundle).id)
+    assert journal(bundle) == ["poststop"]
+    assert logged_warnings(log, "hook")
+
+
+def test_failure_of_poststop_after_a_failed_create_is_logged(runtime: Runtime) -> None:
+    bundle = runtime.bundle().hook("createRuntime", "exit 3")
+    recorder(bundle, "poststop", "exit 4")
+    recorder(bundle, "poststop")
+    bundle.save()
+    log = runtime.tmp / "log"
+    runtime.fails("--log", log, "create", "--bundle", bundle.path, runtime.container(bundle).id)
+    assert journal(bundle) == ["poststop", "poststop"]
+    assert "status 4" in log.read_text()
+    runtime.assert_clean()
+
+
+def logged_warnings(log: Path, word: str) -> list[str]:
+    """The messages in a JSON log that are warnings and hold a word."""
+    entries = [json.loads(line) for line in log.read_text().splitlines()]
+    return [entry["msg"] for entry in entries if entry["level"] == "warning" and word in entry["msg"]]
 
 
 def test_missing_hook(runtime: Runtime) -> None:

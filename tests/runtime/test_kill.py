@@ -91,6 +91,17 @@ def test_all_after_the_first_process_ended(runtime: Runtime) -> None:
     container.delete()
 
 
+def test_kill_reaches_what_init_left_in_the_pid_namespace_of_the_host(runtime: Runtime) -> None:
+    """Such a container does not end with its first process: KILL is for all that are left."""
+    bundle = runtime.bundle().sh("sleep 100 & echo $! > /rest; exit 0").drop_namespace("pid")
+    container = runtime.start(bundle)
+    container.wait()
+    rest = int((bundle.rootfs / "rest").read_text())
+    assert inspection.alive(rest)
+    container.kill("KILL")
+    wait_until(lambda: not inspection.alive(rest), "the end of the rest")
+
+
 def test_stopped_text(runtime: Runtime) -> None:
     """containerd's shim takes each of these texts for `finished`."""
     container = runtime.start(runtime.bundle().args("/bin/true"))

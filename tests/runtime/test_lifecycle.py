@@ -24,6 +24,26 @@ BAD_IDS = {
 VERBS = ("create", "start", "state", "kill", "delete", "delete-force", "exec", "run")
 
 
+def test_bundle_at_a_path_that_is_not_utf8(runtime: Runtime) -> None:
+    """File names are bytes: every verb goes on with what create remembered, and hooks get it as it is."""
+    bundle = runtime.bundle().args("/bin/sleep", "100")
+    for stage in ("createRuntime", "startContainer", "poststart"):
+        bundle.hook(stage, f"cat > {'/' if stage == 'startContainer' else runtime.tmp}/{stage}")
+    path = runtime.tmp / os.fsdecode(b"not \xff UTF-8")
+    bundle.save().path.rename(path)
+    container = runtime.container(bundle)
+    runtime.ok("create", "--bundle", path, container.id)
+    assert json.loads(runtime.ok("state", container.id).out)["bundle"].startswith(f"{runtime.tmp}/not ")
+    runtime.ok("start", container.id)
+    for stage in ("createRuntime", "startContainer", "poststart"):
+        seen = (path / "rootfs" if stage == "startContainer" else runtime.tmp) / stage
+        assert b"UTF-8" in seen.read_bytes()
+    assert runtime.ok("exec", container.id, "/bin/echo", "hello").out == "hello\n"
+    assert container.id in runtime.ok("list", "-q").out
+    runtime.ok("delete", "--force", container.id)
+    runtime.assert_clean()
+
+
 def test_states_from_create_to_delete(runtime: Runtime, state_schema: jsonschema.protocols.Validator) -> None:
     bundle = runtime.bundle().sh("trap 'exit 7' TERM; echo up; while :; do sleep 0.01; done")
     bundle.config["annotations"] = {"org.example.key": "value"}

@@ -72,7 +72,7 @@ def plan(sync: int) -> bytes:
         ops.Setsid(""),
         ops.OpenTree("", "/etc", 0, recursive=True, inside=False),
         ops.Mount("/mounts/0", "proc", "/proc", ["source=proc", "hidepid=2"], 0, 0, 0, 0),
-        ops.Hook("/hooks/createContainer/0", "/bin/true", ["true"], ["A=b"], 0),
+        ops.Hook("/hooks/createContainer/0", "/bin/true", ["true"], ["A=b"], False, 0),
         ops.Environment("/process/env", ["PATH=/bin", "TERM=xterm"]),
         ops.Program("/process/args", ["sh", "-c", "true"]),
         ops.User("/process/user", 0, 0, ["1", "2"], 0o22, keep_groups=False),
