@@ -9,7 +9,7 @@
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
-/* Tells what failed, in one line. Returns 1, the status to end with. */
+/* Prints one line of error. Returns 1, the exit status. */
 static inline int fail(const char *what, const char *about) {
     fprintf(stderr, "pyoci: %s: %s\n", what, about);
     return 1;

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The heap of the image (image.c): while it is made, malloc(3) of libpython and of the extension modules, and Python's
- * allocators too. Blocks lie in the order of their birth, so what was made together lies together.
+ * The heap of the image (image.c). During the build it serves malloc(3) of libpython and of the extension modules, and
+ * Python's allocators. Blocks lie in the order of their allocation, so what is created together lies together.
  *
- * Whatever a verb writes to, and be it a reference count, becomes a page of its own, at 2 us a page. So the program that
- * makes the image runs twice. The first time it writes down which of its blocks are hot or warm, by number; hot.py knows
- * which objects verbs touch. The second time, which allocates in the very same order, these have zones of their own, and
- * the copy has the hot one mapped by one system call.
+ * Every page that a verb writes to becomes private, at 2 us each, even if only a reference count changes. The program
+ * that makes the image therefore runs twice. The first run records the numbers of its hot and warm blocks; hot.py
+ * determines which objects verbs touch. The second run allocates in exactly the same order, and puts these blocks into
+ * zones of their own. The copy maps the hot zone with one system call.
  */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -25,10 +25,10 @@
 #define MADV_POPULATE_WRITE 23
 #endif
 #define UNIT 16          /* blocks begin at multiples of it */
-#define BLOCKS (4 << 20) /* that the build may ask for, one after the other: practice asks for most of them */
+#define BLOCKS (4 << 20) /* allocations during the build; practise() makes most of them */
 
-/* What verbs use, what they look at by the way, and the rest. The kernel maps what is read in pieces of 64 KiB, and all
- * of a piece counts as memory in use. */
+/* What verbs use (hot), what lookups pass by (warm), and the rest. The kernel maps files in pieces of 64 KiB, and a
+ * whole piece counts as memory in use. */
 enum zone { COLD, WARM, HOT, ZONES };
 static const struct {
     size_t begin, end;
@@ -40,28 +40,28 @@ static const struct {
 
 char heap[HEAP_SIZE] __attribute__((section("pyheap,\"aw\",@progbits#"), aligned(4096)));
 
-/* Kept in the copy, like Python's data. */
+/* Part of the copy, like Python's data. */
 static struct {
     int complete;
-    size_t used[ZONES];              /* bytes that were given out */
+    size_t used[ZONES];              /* allocated bytes */
     PyMemAllocatorEx memory, object; /* pymalloc, which serves the copy */
 } kept __attribute__((section("pydata")));
 
-/* What only the build has to know: libc's, and so not in the copy. */
+/* Needed by the build only. It is in libc's sections, and so not in the copy. */
 static struct {
-    unsigned blocks;                   /* how many were given out */
-    unsigned number[HEAP_SIZE / UNIT]; /* of the block that begins there, from 1 */
-    char zone[BLOCKS];                 /* by number */
+    unsigned blocks;                   /* how many were allocated */
+    unsigned number[HEAP_SIZE / UNIT]; /* number of the block that begins there, from 1 */
+    char zone[BLOCKS];                 /* zone of each block, by number */
     int knows_zones;
-    void *spare[ZONES][4096]; /* freed blocks by zone and size in units, each holding the next one's address */
-    FILE *list;               /* of the numbers of hot and warm blocks, to be written */
+    void *spare[ZONES][4096]; /* lists of freed blocks, by zone and size in units; each block holds the next address */
+    FILE *list;               /* the output: numbers of hot and warm blocks */
 } making;
 
 static int is_kept(const void *memory) {
     return (uintptr_t)memory - (uintptr_t)heap < HEAP_SIZE;
 }
 
-/* A block and the eight bytes before it, which hold its size. */
+/* Returns the size of a block with the eight bytes before it, which hold its size. */
 static size_t whole(size_t size) {
     return (size + sizeof(size_t) + UNIT - 1) & ~(size_t)(UNIT - 1);
 }
@@ -87,7 +87,7 @@ static void *take(int zone, size_t total) {
     return heap + begin + UNIT;
 }
 
-/* malloc(3), kept. */
+/* malloc(3) for what the copy keeps. */
 void *kept_malloc(size_t size) {
     size_t total = whole(size);
     void **list, *memory;
@@ -120,7 +120,7 @@ void *kept_calloc(size_t count, size_t size) {
     return memset(kept_malloc(count * size), 0, count * size);
 }
 
-/* What the copy does not need any more stays unused, and is not even looked at: the page is a page of the file. */
+/* The copy does not reuse blocks of the build, nor touch them: each page of them is a page of the file. */
 void kept_free(void *memory) {
     void **list;
 
@@ -150,7 +150,7 @@ void *kept_realloc(void *memory, size_t size) {
     return moved;
 }
 
-/* Python's allocators while the image is made: small objects too are blocks of the heap, in the order of their birth. */
+/* Python's allocators during the build. Small objects are blocks of the heap too, in the order of their allocation. */
 static void *object_malloc(void *context, size_t size) {
     (void)context;
     return kept_malloc(size);
@@ -201,7 +201,8 @@ int heap_read_zones(const char *path) {
     return fclose(list) ? fail(path, strerror(errno)) : 0;
 }
 
-/* The block of the object at an address; the collector's two words may be before the object. */
+/* Writes the zone of the block that holds the object at an address. The collector's two words may precede the object.
+ * */
 static void write_zone(uintptr_t address, int zone) {
     for (int words = 0; words <= 2; words += 2) {
         uintptr_t place = (address - (size_t)words * sizeof(void *) - (uintptr_t)heap) / UNIT;
@@ -211,7 +212,7 @@ static void write_zone(uintptr_t address, int zone) {
     }
 }
 
-/* Members by name, which hot.py asks for. */
+/* The members that hot.py may name. */
 static const struct {
     const char *name;
     size_t offset;
@@ -225,8 +226,8 @@ static const struct {
     {"co_exceptiontable", offsetof(PyCodeObject, co_exceptiontable)},
 };
 
-/* mark(zone, address, member, ...): writes down that the block of an object, and those that its members of these names
- * point to, belong to a zone. What is marked twice belongs to the last. */
+/* mark(zone, address, member, ...): records that the block of an object, and the blocks that the named members point
+ * to, belong to a zone. The last mark of a block counts. */
 static PyObject *builder_mark(PyObject *module, PyObject *arguments) {
     int zone = (int)PyLong_AsLong(PyTuple_GET_ITEM(arguments, 0));
     uintptr_t address = PyLong_AsSize_t(PyTuple_GET_ITEM(arguments, 1));
@@ -297,7 +298,7 @@ int heap_list_zones(const char *path, const char *script) {
 }
 
 char *heap_finish(void) {
-    kept.object.malloc(kept.object.ctx, 1); /* so that pymalloc has its tables and an arena */
+    kept.object.malloc(kept.object.ctx, 1); /* pymalloc allocates its tables and an arena now */
     PyMem_SetAllocator(PYMEM_DOMAIN_MEM, &kept.memory);
     PyMem_SetAllocator(PYMEM_DOMAIN_OBJ, &kept.object);
     kept.complete = 1;

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs after image.py in the first of two runs of the program that becomes the image (image.c): says which objects are
-hot, that is, which are touched when verbs run, so that the second run puts them side by side.
+"""Marks hot objects, that is, objects that verbs touch. Runs after image.py, in the first of the two runs of the
+program that becomes the image (image.c); the second run places these objects side by side.
 
-hot.txt, beside this file, names the functions that verbs call, and as warm those that they call now and then. What a
-function touches follows from its code: its constants and names, what its names mean in its module and in the modules
-and classes that it uses, and of a built-in type the methods that bear one of these names.
+hot.txt lists the functions that verbs call, and as warm those that they call occasionally. What a function touches
+follows from its code: its constants and names, what the names refer to in its module and in the modules and classes
+that it uses, and the methods of built-in types with these names.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def listed(path: str, kind: str) -> set[tuple[str, str]]:
 
 
 def codes(code: CodeType) -> Iterator[CodeType]:
-    """A function's code, and that of the functions in it."""
+    """Returns a function's code, and that of the functions in it."""
     yield code
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
@@ -51,13 +51,13 @@ def codes(code: CodeType) -> Iterator[CodeType]:
 
 
 class Hot:
-    """The hot objects; each is kept from being freed while the addresses count."""
+    """The hot objects. They are kept alive as long as their addresses are used."""
 
     def __init__(self) -> None:
         self.found: dict[int, Any] = {}
 
     def add(self, value: Any) -> None:
-        """An object, and what is touched with it."""
+        """Adds an object and what is touched with it."""
         if id(value) in self.found:
             return
         self.found[id(value)] = value
@@ -74,12 +74,12 @@ class Hot:
             self.add(gc.get_referents(vars(value))[0])  # the dict behind the proxy
 
     def add_all(self, values: Iterable[Any]) -> None:
-        """Several objects."""
+        """Adds several objects."""
         for value in values:
             self.add(value)
 
     def add_code(self, code: CodeType, names: dict[str, Any]) -> None:
-        """A code object, and what its names mean; names: the globals of its module."""
+        """Adds a code object and what its names refer to. names: the globals of its module."""
         self.add_all((code, code.co_consts, code.co_names, code.co_varnames, code.co_name, code.co_qualname))
         for name in code.co_names:
             if name in sys.modules:  # imported in the function
@@ -116,7 +116,7 @@ def mark(zone: int, value: Any) -> None:
 
 
 def find(wanted: set[tuple[str, str]]) -> Hot:
-    """All that these functions touch."""
+    """Returns all that these functions touch."""
     hot = Hot()
     attributes: set[str] = set()
     for function in [value for value in gc.get_objects() if isinstance(value, FunctionType)]:

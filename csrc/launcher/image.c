@@ -1,20 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The pyoci command as an image: a static program that holds an interpreter which has started already.
+ * The pyoci command as an image: a static program that contains an interpreter which has already started.
  *
- * Starting CPython and importing pyoci takes several times what a verb takes. So both happen once, when pyoci is built:
- * the program runs, imports all that the verbs need (image.py), and writes a copy of itself whose data are what they
- * are at that moment. The copy continues there. It is a fork(2) whose child is a file, and what a child has to do after
- * a fork, PyOS_AfterFork_Child, is what the copy has to do when it begins.
+ * Starting CPython and importing pyoci takes several times as long as a verb. Both therefore happen once, at build
+ * time: the program runs, imports everything that verbs need (image.py), and writes a copy of itself whose data
+ * sections hold its current memory. When the copy runs, it continues from there. It is like a child of fork(2) that is
+ * stored in a file, and it does what a child must do after a fork, PyOS_AfterFork_Child.
  *
- * For this to be sound, all of Python's state has to be in the copy, and nothing of libc's:
- *   - make_image.py renames the data sections of libpython and of the extension modules, so that theirs lie together, apart
- *     from libc's, and makes them call kept_malloc and its family, which serve from a heap that is a section too (heap.c);
- *   - the program is static and has fixed addresses, so each pointer means the same in both processes;
- *   - no thread runs, no file is open, and the thread state is detached at that moment;
- *   - what the process got from outside (arguments, environment, own path) is put in when the copy begins. image.py
- *     checks that nothing else is kept: no module that remembers signal handlers, no standard streams.
- * Memory that the copy needs besides comes from libc. Hash randomisation holds one secret for each build.
+ * For this to be sound, all of Python's state must be in the copy, and none of libc's:
+ *   - make_image.py renames the data sections of libpython and of the extension modules, so that they lie together,
+ *     apart from libc's. It also redirects their malloc family to kept_malloc, which serves from a heap that is a
+ *     section too (heap.c).
+ *   - The program is static and has fixed addresses, so that every pointer has the same meaning in both processes.
+ *   - When the copy is written, no thread runs, no file is open, and the thread state is detached.
+ *   - What comes from outside (arguments, environment, own path) is set when the copy starts. image.py checks that
+ *     nothing else is kept: no module that remembers signal handlers, no standard streams.
+ * Other memory of the copy comes from libc. Hash randomisation uses one secret per build.
  *
  * make_image.py defines PYOCI_STDLIB, PYOCI_PREFIX and PYOCI_LAYOUTS.
  */
@@ -34,11 +35,11 @@
 #include "place.h"
 #include "start.h"
 
-/* Sections whose names are C identifiers get their ends as symbols from the linker. */
+/* The linker defines these symbols for sections whose names are C identifiers. */
 extern char __start_pydata[], __stop_pydata[], __start_pybss[], __stop_pybss[];
 extern char __start_pyruntime[], __stop_pyruntime[];
 
-/* What the copy has to know, kept like Python's data. */
+/* What the copy must know, kept like Python's data. */
 static struct {
     PyThreadState *thread;
     PyObject *environ; /* posix.environ */
@@ -111,7 +112,7 @@ static void start_python(int argc, char **argv) {
         Py_ExitStatusException(status);
 }
 
-/* Runs image.py, and keeps what the copy calls. */
+/* Runs image.py and keeps the objects that the copy needs. */
 static int run_script(const char *path) {
     FILE *script = fopen(path, "re");
     PyObject *module, *posix;
@@ -130,7 +131,7 @@ static int run_script(const char *path) {
     return 1;
 }
 
-/* Overwrites a part of the program's file with what memory holds in its place. */
+/* Overwrites a part of the program's file with the memory at its address. */
 static int put(char *file, const char *start, const char *end) {
     const Elf64_Ehdr *header = (void *)file;
     const Elf64_Phdr *segment = (void *)(file + header->e_phoff);
@@ -187,7 +188,7 @@ static int build(int argc, char **argv) {
 
 /* --- running ------------------------------------------------------------------------------------------------------ */
 
-/* posix.environ, which os.environ shows, as the interpreter fills it: the first of two equal names counts. */
+/* Fills posix.environ, which os.environ shows, as the interpreter does: the first of two equal names counts. */
 static int fill_environ(char **environment) {
     for (; *environment; environment++) {
         const char *equals = strchr(*environment, '=');
@@ -222,7 +223,7 @@ static PyObject *words(int argc, char **argv) {
     return list;
 }
 
-/* image.main(program, library, arguments): its exit status, or -1 with an exception set. */
+/* Calls image.main(program, library, arguments). Returns its exit status, or -1 with an exception set. */
 static int call_main(int argc, char **argv, const char *program, const char *library) {
     PyObject *arguments, *result;
     long status = -1;
@@ -259,7 +260,7 @@ int main(int argc, char **argv) {
     result = call_main(argc, argv, program, library);
     if (PyErr_Occurred()) {
         PyErr_Clear();
-        result = fail("internal error", "the verb ended with an exception that nobody caught");
+        result = fail("internal error", "the verb ended with an uncaught exception");
     }
     _exit(result);
 }

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs inside the program that becomes the image (image.c): imports all that verbs need, and is what they begin with.
+"""Runs inside the program that becomes the image (image.c), and imports everything that verbs need.
 
-Arguments: the file to write, this file, and the modules (make_image.py: marshalled, name → (code, is a package)).
-After it has run, the process is written to the file, and each run of the image begins with :func:`main`.
+Arguments: the file to write, this file, and the modules (marshalled by make_image.py: name → (code, is a package)).
+After this script the process is written to the file. Each run of the image starts with :func:`main`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import marshal
 import os
 import sys
 
-# What importlib.machinery would give, without what it imports.
+# These are in importlib.machinery, which imports too much.
 BuiltinImporter, ModuleSpec = sys.meta_path[0], type(sys.__spec__)
 
 TYPE_CHECKING = False
@@ -23,27 +23,27 @@ if TYPE_CHECKING:
     from types import CodeType, ModuleType
     from typing import Any
 
-# Replaced in main(): where the package stands is not known before.
+# Stands for the directory of the package, which only main() knows.
 ANYWHERE = "/pyoci-library"
-# The modules of the standard library that verbs import when they need them, besides what pyoci's modules import.
+# Modules of the standard library that verbs import inside functions.
 LIBRARY = """_blake2 _socket _struct encodings.ascii encodings.latin_1 encodings.unicode_escape encodings.utf_8 fcntl
     json math pwd re select struct termios time"""
-PRACTICE = 40  # times: code is adapted after 8 calls, and tried some times more
-# What these need is not in the image: the whole command is executed again by the interpreter that has it. Verbs import
-# them before they change anything.
+PRACTICE = 40  # times: the interpreter specialises code after 8 calls, and revises that a few times
+# The image does not contain what these need, so pyoci-python executes the whole command again. Verbs import them before
+# they change anything.
 ELSEWHERE = ("pyoci.cli.pod", "jsonschema")
-# Modules that look at their __file__ when they run; the others did so when they were imported.
+# Modules that read their __file__ when their functions run. The others read it at import.
 READ_OWN_PLACE = ("pyoci.config.schemas",)
 
 
 class Packed:
-    """Finds the modules of pyoci: those that make_image.py compiled, and the extensions that are linked in."""
+    """Finds the modules of pyoci: those compiled by make_image.py, and the extensions, which are linked in."""
 
     def __init__(self, modules: dict[str, tuple[CodeType, bool]]) -> None:
         self.modules = modules
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> Spec | None:
-        """The importer's protocol (importlib.abc.MetaPathFinder)."""
+        """Returns the importer's protocol (importlib.abc.MetaPathFinder)."""
         if _imp.is_builtin(name):
             return ModuleSpec(name, BuiltinImporter)  # type: ignore[arg-type]
         if name not in self.modules:
@@ -63,10 +63,10 @@ class Packed:
 
 
 class Elsewhere:
-    """Finds nothing; at what only the whole interpreter has, lets it execute the command in this process's place.
+    """Executes the command again with pyoci-python when a module is imported that only that has. Finds nothing itself.
 
-    That needs the Python with which pyoci was built. Where it is gone, the error names it, and jsonschema counts as not
-    installed: an error of a document is then told without its further faults.
+    pyoci-python needs the Python that pyoci was built with. If it is gone, pod fails with an error that names it, and
+    jsonschema counts as not installed: a fault of a document is then reported without further ones.
     """
 
     def __init__(self) -> None:
@@ -96,7 +96,7 @@ def load() -> None:
     with open(sys.argv[3], "rb") as file:
         modules = marshal.load(file)
     sys.meta_path[:0] = [Packed(modules)]
-    # The package finds the words for a fault that json.c only sees, so it does its work in Python.
+    # The package words the faults that json.c only detects, so it must not use json.c itself.
     sys.modules["_json"] = None  # type: ignore[assignment]
     json = __import__("json")
     del sys.modules["_json"]
@@ -107,12 +107,12 @@ def load() -> None:
     for module in ("pyoci._native", "pyoci._seccomp"):
         library = sys.modules[module].lib
         for name in dir(library):
-            getattr(library, name)  # cffi makes a function when it is asked for, and keeps it
+            getattr(library, name)  # cffi creates a function at its first use, and keeps it
 
 
 def practise() -> None:
-    """Runs what is pure of the verbs some times: the interpreter adapts code that runs often (PEP 659), and the image
-    keeps it so."""
+    """Runs the pure parts of the verbs repeatedly. The interpreter specialises code that runs often (PEP 659), and the
+    image keeps the result."""
     from pyoci import jsontext
     from pyoci.cgroup import devices, hierarchies
     from pyoci.cli import create, flags, settings
@@ -138,7 +138,7 @@ def practise() -> None:
 
 
 def settle() -> None:
-    """Leaves nothing in this process that belongs to it alone."""
+    """Removes from this process what must not be in the image."""
     for name in ("_signal", "signal", "threading"):
         assert name not in sys.modules, f"{name} keeps what only this process has"
     assert not os.environ, "the build has an environment"
@@ -149,11 +149,11 @@ def settle() -> None:
     gc.collect()
     gc.freeze()
     gc.disable()  # a verb ends before its garbage matters
-    sys._clear_type_cache()  # its entries hold names of the build, which the first lookups would let go
+    sys._clear_type_cache()  # lookups would replace its entries, and so write to names of the build
 
 
 def paths() -> list[tuple[dict[str, Any], str, str]]:
-    """Where modules keep a path of the package: their globals, the name there, and what follows the library's path."""
+    """Returns where modules keep a path of the package: their globals, the name, and the path in the package."""
     found = []
     for module in [module for name, module in sys.modules.items() if name.partition(".")[0] == "pyoci"]:
         for name, value in vars(module).items():
@@ -174,7 +174,10 @@ practise()
 
 
 def main(program: str, library: str, arguments: Sequence[str]) -> int:
-    """One run of the image: where it stands, what it was called with; gives the exit status."""
+    """Runs one command. Returns the exit status.
+
+    program, library: absolute paths of the image and of the package; arguments: with the program's name.
+    """
     sys.executable = program
     sys.argv = elsewhere.arguments = list(arguments)
     elsewhere.interpreter = program + "-python"

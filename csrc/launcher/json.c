@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The module _json of the image: those parts of CPython's own that pyoci/jsontext.py calls, for distributions have that
- * one only as a shared library, which a static program cannot load. It reads and writes what RFC 8259 says, strictly.
+ * The module _json of the image. It replaces the parts of CPython's _json that pyoci/jsontext.py calls: distributions
+ * ship that module only as a shared library, which a static program cannot load. It reads and writes strictly what RFC
+ * 8259 defines.
  *
- *     make_scanner(context)(text, start) -> (value, end)       raises StopIteration(position) where no value begins,
- *                                                              SystemError for other faults: the caller knows better words
+ *     make_scanner(context)(text, start) -> (value, end)       raises StopIteration(position) if no value begins there,
+ *                                                              SystemError for other faults, which the caller explains
  *     make_encoder(_, default, ...)(value, level) -> (text,)   calls default(value) for what has no JSON form
  *     encode_basestring(text) -> text                          in quotation marks
  */

@@ -11,7 +11,7 @@
 /* scan(text, start) -> (value, end); `context` has parse_constant, for NaN and the infinities (json_read.c). */
 PyObject *json_scan(PyObject *context, PyObject *args);
 
-/* encode(value, level) -> (text,); `fallback` is called for what has no JSON form (json_write.c). */
+/* encode(value, level) -> (text,); `fallback` is called for values without a JSON form (json_write.c). */
 PyObject *json_encode(PyObject *fallback, PyObject *args);
 
 /* quote(text) -> text in quotation marks. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * How the module _json (json.c) reads: what RFC 8259 says, strictly.
+ * The reader of the module _json (json.c). It accepts strictly what RFC 8259 defines.
  */
 #include "json.h"
 
@@ -16,7 +16,7 @@ struct reader {
 
 static PyObject *read_value(struct reader *reader);
 
-/* The next character, or 0 at the end (a NUL in the text is no JSON either). */
+/* Returns the next character, or 0 at the end (a NUL in the text is not JSON either). */
 static Py_UCS4 peek(const struct reader *reader) {
     return reader->at < reader->length ? PyUnicode_READ(reader->kind, reader->data, reader->at) : 0;
 }
@@ -45,7 +45,7 @@ static PyObject *no_value(Py_ssize_t at) {
     return NULL;
 }
 
-/* Four hexadecimal digits at a position, or -1. */
+/* Returns the value of four hexadecimal digits at a position, or -1. */
 static long read_hex(const struct reader *reader, Py_ssize_t at) {
     long value = 0;
 
@@ -67,7 +67,8 @@ static long read_hex(const struct reader *reader, Py_ssize_t at) {
     return value;
 }
 
-/* What stands behind a backslash; a pair of surrogates is one character. Returns -1 for none of RFC 8259's. */
+/* Reads an escape after its backslash; a pair of surrogates is one character. Returns -1 if RFC 8259 has no such
+ * escape. */
 static long read_escape(struct reader *reader) {
     static const char letters[] = "\"\\/bfnrt", meanings[] = "\"\\/\b\f\n\r\t";
     Py_UCS4 c = peek(reader);
@@ -90,7 +91,7 @@ static long read_escape(struct reader *reader) {
     return value;
 }
 
-/* A string with escapes: at most as long as its text, of which end is the closing mark or beyond. */
+/* Reads a string with escapes. end: the position of the closing quote, or a later one. */
 static PyObject *read_escaped(struct reader *reader) {
     Py_ssize_t size = 0, room = 0;
     Py_UCS4 *buffer = NULL;
@@ -128,7 +129,7 @@ static PyObject *read_escaped(struct reader *reader) {
     return text;
 }
 
-/* A string whose opening mark is read. */
+/* Reads a string whose opening quote has been read. */
 static PyObject *read_string(struct reader *reader) {
     Py_ssize_t start = reader->at, end;
     Py_UCS4 c = 0;
@@ -275,7 +276,7 @@ static PyObject *read_array(struct reader *reader) {
     return NULL;
 }
 
-/* The value of a word, which stands whole at the reader's position, or NULL without an exception. */
+/* Reads one of the words at the reader's position. Returns NULL without an exception if there is none. */
 static PyObject *read_word(struct reader *reader) {
     static const struct {
         const char *word;

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * How the module _json (json.c) writes: what RFC 8259 says, strictly.
+ * The writer of the module _json (json.c). It writes strictly what RFC 8259 defines.
  */
 #include "json.h"
 
-/* The escape of a character, or NULL if it needs none. buffer takes 7 bytes. */
+/* Returns the escape of a character, or NULL if it needs none. buffer: 7 bytes. */
 static const char *escape(Py_UCS4 c, char *buffer) {
     static const char letters[] = "bfnrt", meanings[] = "\b\f\n\r\t";
     const char *meaning = c ? strchr(meanings, (int)(c < 0x20 ? c : 0)) : NULL;
@@ -52,7 +52,7 @@ PyObject *json_quote(PyObject *module, PyObject *text) {
 
 static int write_value(PyObject *fallback, PyObject *parts, PyObject *value);
 
-/* Appends a text that this call owns. */
+/* Appends a text, and releases it. */
 static int append(PyObject *parts, PyObject *text) {
     int result = text ? PyList_Append(parts, text) : -1;
 

@@ -2,10 +2,10 @@
  *
  * The pyoci command: CPython embedded, isolated, with nothing from the caller's environment.
  *
- * An OCI runtime is a short process, so its start is its cost, and it runs as root on behalf of others. Thus no site
- * module, no PYTHON* variables, no user directories, no locale, and every directory of sys.path is derived from where
- * this file stands (/proc/self/exe) or fixed at build time. The interpreter is not torn down at the end: the kernel
- * does that faster.
+ * An OCI runtime is a short process whose cost is its start, and it runs as root on behalf of others. It therefore uses
+ * no site module, no PYTHON* variables, no user directories and no locale. Every directory of sys.path is derived from
+ * the place of this file (/proc/self/exe) or fixed at build time. The interpreter is not finalised at the end, because
+ * the kernel is faster.
  *
  * setup.py defines PYOCI_STDLIB and PYOCI_DYNLOAD (directories of the standard library), PYOCI_PREFIX (its prefix)
  * and PYOCI_LAYOUTS (place.h).
@@ -16,7 +16,7 @@
 #include "place.h"
 #include "start.h"
 
-/* relative is seen from directory and may begin with "../"; absolute where directory is empty. */
+/* relative: a path below directory, which may begin with "../"; absolute if directory is empty. */
 static PyStatus append_path(PyConfig *config, const char *directory, const char *relative) {
     char path[PATH_MAX + 64];
     wchar_t *wide;
@@ -31,7 +31,7 @@ static PyStatus append_path(PyConfig *config, const char *directory, const char 
     return status;
 }
 
-/* The standard library comes first: nothing beside pyoci can take the place of a part of it. */
+/* The standard library comes first, so that nothing beside pyoci can replace a part of it. */
 static PyStatus set_paths(PyConfig *config, const char *program, const char *directory, const struct layout *layout) {
     const struct {
         wchar_t **field;
@@ -60,7 +60,7 @@ static PyStatus set_paths(PyConfig *config, const char *program, const char *dir
     return status;
 }
 
-/* CPython itself would fill a screen with its paths. */
+/* Checks that the standard library exists. CPython itself would print a screen full of paths. Returns 0 or 1. */
 static int find_standard_library(void) {
     if (access(PYOCI_STDLIB "/encodings", R_OK) == 0)
         return 0;
@@ -83,7 +83,7 @@ static PyStatus initialize(int argc, char **argv, const char *program, const cha
     return status;
 }
 
-/* What `pyoci --version` shows of its interpreter. */
+/* Sets what `pyoci --version` shows of its interpreter. */
 static int announce(void) {
     PyObject *text = PyUnicode_FromFormat("embedded CPython %s", PY_VERSION);
     int result = text ? PySys_SetObject("pyoci_launcher", text) : -1;
@@ -92,7 +92,7 @@ static int announce(void) {
     return result;
 }
 
-/* pyoci.cli.main.main(sys.argv[1:]): its exit status, or -1 with an exception set. */
+/* Calls pyoci.cli.main.main(sys.argv[1:]). Returns its exit status, or -1 with an exception set. */
 static int call_main(void) {
     PyObject *module, *argv, *arguments, *result;
     long status = -1;
@@ -113,7 +113,7 @@ static int call_main(void) {
     return (int)status;
 }
 
-/* Writes out what Python still holds of one standard stream. A stream may be None: the descriptor was closed. */
+/* Flushes one standard stream. A stream may be None if its descriptor was closed. */
 static int flush(const char *name) {
     PyObject *stream = PySys_GetObject(name), *result;
 

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Builds the launcher as an image (image.c): ``make_image.py OUTPUT LIBRARY WORK DEFINES``.
 
-LIBRARY is where the package was built, WORK where cffi's generated C lies and temporary files go, DEFINES the options
-that tell the C compiler where things are, in one word. Exits with 0 if the image was built and passed its trial
-(trial.py); with a message and 3 if this machine or this Python cannot have one: the caller takes another launcher then.
+LIBRARY is the directory of the built package. WORK contains the C code that cffi generated, and takes temporary files.
+DEFINES holds options for the C compiler, in one word. Exits with 0 if the image was built and passed its trial
+(trial.py), and with 3 and a message if this machine or this Python cannot have one; the caller then builds another
+launcher.
 
-_cffi_backend is compiled from the source distribution of the very version of cffi that is installed, which pip
-fetches; PYOCI_CFFI_SOURCE names a directory that holds it unpacked instead.
+_cffi_backend is compiled from the source distribution of the installed version of cffi. pip downloads it, unless
+PYOCI_CFFI_SOURCE names a directory that contains it unpacked.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import tarfile
 
 import trial
 
-# Tried, in each release, by the tests of the runtime: what image.c relies on differs between them.
+# The releases with which all tests have passed. What image.c relies on differs between releases.
 VERSIONS = ((3, 11),)
 LEFT_OUT = (
     *("pyoci.pod", "pyoci.cli.pod", "pyoci.cli.pod_output", "pyoci.cli.pod_tables", "pyoci.container.host"),
@@ -40,7 +41,7 @@ class Unable(Exception):
 
 
 def run(command: list[str], **options: object) -> str:
-    """Executes a command; gives what it prints. Raises Unable, with its messages, if it fails."""
+    """Executes a command; returns what it prints. Raises Unable, with its messages, if it fails."""
     done = subprocess.run(  # type: ignore[call-overload]
         command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=600, **options
     )
@@ -50,7 +51,7 @@ def run(command: list[str], **options: object) -> str:
 
 
 def library(name: str) -> str:
-    """The static library lib``name``.a. Raises Unable."""
+    """Returns the static library lib``name``.a. Raises Unable."""
     path = run([*CC, f"-print-file-name=lib{name}.a"]).strip()
     if not os.path.isabs(path):
         raise Unable(f"lib{name}.a is not installed")
@@ -58,7 +59,7 @@ def library(name: str) -> str:
 
 
 def libpython() -> str:
-    """The static library of this Python. Raises Unable."""
+    """Returns the static library of this Python. Raises Unable."""
     variable = sysconfig.get_config_vars()
     path = os.path.join(variable["LIBPL"] or "", f"libpython{variable['LDVERSION']}.a")
     if sys.version_info[:2] not in VERSIONS:
@@ -69,7 +70,7 @@ def libpython() -> str:
 
 
 def cffi_source(work: str) -> str:
-    """The directory that holds _cffi_backend.c of the installed version. Raises Unable."""
+    """Returns the directory that holds _cffi_backend.c of the installed version. Raises Unable."""
     given = os.environ.get("PYOCI_CFFI_SOURCE", "")
     if given:
         return os.path.join(given, "src", "c")
@@ -85,7 +86,7 @@ def cffi_source(work: str) -> str:
 
 
 def keep(source: str, target: str) -> None:
-    """Copies an object file or archive so that its data and its memory become part of the image (image.c)."""
+    """Copies an object file or archive. In the copy, its data and its memory become part of the image (image.c)."""
     options = ["--rename-section", ".data=pydata", "--rename-section", ".PyRuntime=pyruntime"]
     for flag in ("--set-section-flags", "--rename-section"):
         options += [flag, f".bss={'pybss,' if flag == '--rename-section' else ''}alloc,load,contents,data"]
@@ -95,7 +96,7 @@ def keep(source: str, target: str) -> None:
 
 
 def compile_parts(work: str, defines: list[str]) -> list[str]:
-    """Compiles all C that is linked with libpython; gives the object files."""
+    """Compiles all C that is linked with libpython; returns the object files."""
     cffi = cffi_source(work)
     options = [f"-I{sysconfig.get_config_var('INCLUDEPY')}", "-std=gnu11", "-D_GNU_SOURCE", "-O2", "-fno-pie"]
     own = ["-Wall", "-Wextra", "-Werror", *defines]
@@ -117,20 +118,20 @@ def compile_parts(work: str, defines: list[str]) -> list[str]:
         if is_current(target, [source, *shared]):
             continue
         run([*CC, *options, *more, "-c", source, "-o", target])
-        if os.path.basename(source) not in ("image.c", "heap.c"):  # these two know what is libc's and what is kept
+        if os.path.basename(source) not in ("image.c", "heap.c"):  # these two use libc's malloc and the heap knowingly
             keep(target, target)
     return objects
 
 
 def is_current(output: str, inputs: list[str]) -> bool:
-    """Whether a file is there and newer than all that it is made from."""
+    """Returns whether a file is there and newer than all that it is made from."""
     if not os.path.exists(output):
         return False
     return all(os.stat(path).st_mtime_ns < os.stat(output).st_mtime_ns for path in inputs)
 
 
 def link(work: str, objects: list[str]) -> str:
-    """Links the program that can write the image; gives its path."""
+    """Links the program that can write the image; returns its path."""
     program = os.path.join(work, "image-base")
     if is_current(program, [*objects, libpython()]):
         return program
@@ -147,10 +148,10 @@ def link(work: str, objects: list[str]) -> str:
 
 
 def write_order(path: str, objects: list[str]) -> str:
-    """Writes a script for the linker, which puts code and constants that verbs use side by side; gives its path.
+    """Writes a linker script that places the code and constants of verbs side by side. Returns its path.
 
-    They are our own objects, the members of libpython and libc in hot_parts.txt, and the parts of libc from which its
-    start chooses functions for this CPU.
+    These are our own objects, the members of libpython and libc in hot_parts.txt, and the parts of libc that select
+    functions for the CPU at start.
     """
     with open(os.path.join(HERE, "hot_parts.txt"), encoding="ascii") as file:
         parts = {line.strip() for line in file}
@@ -168,11 +169,11 @@ def write_order(path: str, objects: list[str]) -> str:
 
 
 def shorten_start(program: str) -> None:
-    """Spares the program some 70 cpuid instructions, with which glibc's start asks an Intel CPU for its caches.
+    """Removes about 70 cpuid instructions, with which glibc asks an Intel CPU about its caches at start.
 
-    Each is a trap where a hypervisor is: 4 us here, and so 0.3 ms of a verb. The answers decide only how memcpy copies
-    more than some 100 KB. So the function that asks (handle_intel in sysdeps/x86/dl-cacheinfo.h) gives 1 MiB at once.
-    A glibc that has no such function is left as it is.
+    Under a hypervisor each of them is a trap: 4 us here, 0.3 ms per verb. The answers only decide how memcpy copies
+    more than about 100 KB. The function (handle_intel in sysdeps/x86/dl-cacheinfo.h) is therefore patched to return
+    1 MiB. A glibc without that function stays unchanged.
     """
     symbols = [line.split() for line in run(["nm", program]).splitlines()]
     found = [int(row[0], 16) for row in symbols if len(row) == 3 and row[2].startswith("handle_intel")]
@@ -188,7 +189,7 @@ def shorten_start(program: str) -> None:
 
 
 def pack(package: str, path: str) -> None:
-    """Compiles the modules of a package into one file, with paths as seen from the package, without docstrings."""
+    """Compiles the modules of a package into one file, with relative paths and without docstrings."""
     modules = {}
     for directory, _, files in sorted(os.walk(os.path.join(package, "pyoci"))):
         for file in sorted(files):
@@ -204,7 +205,7 @@ def pack(package: str, path: str) -> None:
 
 
 def build(output: str, package: str, work: str, defines: list[str]) -> None:
-    """Builds the image, and takes it if it passes its trial. Raises Unable."""
+    """Builds the image, and accepts it if it passes its trial. Raises Unable."""
     program = link(work, compile_parts(work, defines))
     modules = os.path.join(work, "image-modules")
     pack(package, modules)
@@ -215,7 +216,7 @@ def build(output: str, package: str, work: str, defines: list[str]) -> None:
     scripts = [os.path.join(HERE, name) for name in ("image.py", "hot.py")]
     seed = str(int.from_bytes(os.urandom(4), "little"))
     command = [os.path.abspath(program), made, scripts[0], modules, zones, scripts[1], seed]
-    run(command, env={})  # the first time it writes the zones of its blocks, the second time the image
+    run(command, env={})  # the first run writes the zones of its blocks, the second run the image
     run(command, env={})
     found = trial.faults(made, package, work)
     if found:

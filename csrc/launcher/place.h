@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Where this program, and the package beside it, stand. setup.py defines PYOCI_LAYOUTS (rows of the table below).
+ * The places of this program and of the package beside it. setup.py defines PYOCI_LAYOUTS (rows of the table below).
  */
 #ifndef PYOCI_PLACE_H
 #define PYOCI_PLACE_H
@@ -13,14 +13,14 @@
 
 #include "fail.h"
 
-/* Where the package may stand, seen from the launcher's directory, and where its dependencies
- * stand then ("": with the package). The first that holds the package counts. */
+/* Where the package may be, relative to the launcher's directory, and where its dependencies are then ("": with the
+ * package). The first place that has the package counts. */
 static const struct layout {
     const char *package;
     const char *dependencies;
 } layouts[] = {PYOCI_LAYOUTS};
 
-/* The absolute path of this program, without its last part in *directory. Returns 0 or 1. */
+/* Stores the absolute path of this program and its directory. Returns 0, or 1 with a message. */
 static int own_path(char *program, char *directory, size_t size) {
     ssize_t length = readlink("/proc/self/exe", program, size - 1);
 
@@ -44,7 +44,7 @@ static const struct layout *find_layout(const char *directory) {
     return NULL;
 }
 
-/* directory/relative into path, without the "../" at its beginning; relative alone where directory is empty. */
+/* Stores directory/relative in path and resolves a leading "../"; stores relative alone if directory is empty. */
 static void join(char *path, size_t size, const char *directory, const char *relative) {
     int length = (int)strlen(directory);
 

@@ -47,7 +47,7 @@ SECCOMP = {
 
 
 def call(main: Callable[[list[str]], int], words: list[str]) -> set[str]:
-    """One command in a process of its own; the functions it entered. Raises SystemExit if it fails."""
+    """Returns one command in a process of its own; the functions it entered. Raises SystemExit if it fails."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -73,7 +73,7 @@ def call(main: Callable[[list[str]], int], words: list[str]) -> set[str]:
 
 
 def bundle(directory: str, default: Callable[[], Any], *arguments: str) -> str:
-    """A bundle whose program is busybox; its path. One that is called `limited` has limits, and a hook."""
+    """Returns a bundle whose program is busybox; its path. One that is called `limited` has limits, and a hook."""
     os.makedirs(f"{directory}/rootfs/bin")
     shutil.copy2(BUSYBOX, f"{directory}/rootfs/bin/busybox")
     config = default()
@@ -115,8 +115,8 @@ def import_all(package: str) -> None:
 
 
 def record(place: str) -> tuple[set[str], set[str]]:
-    """The functions that the verbs enter, and those that they enter besides when they compile a filter for the first
-    time, or when the container has limits and a hook."""
+    """Returns the functions that verbs enter, and those that they enter only when they compile a filter, or when the
+    container has limits and a hook."""
     from pyoci.cli.main import main
     from pyoci.config.default import config
 
@@ -161,7 +161,7 @@ def record_here(package: str) -> None:
 
 
 def recorded(command: list[str]) -> set[str]:
-    """What a process that calls record_here printed."""
+    """Returns what a process that calls record_here printed."""
     lines = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=300).stdout.splitlines()
     # The standard library's modules that are frozen in are called <frozen NAME>, in each Python alike.
     return {line for line in lines if line.startswith(("pyoci/", "<frozen ")) and "<module>" not in line}

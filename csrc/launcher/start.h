@@ -7,7 +7,7 @@
 
 #include <Python.h>
 
-/* UTF-8 whatever the locale, and no look at the environment. */
+/* Pre-initialises Python: UTF-8 in any locale, and nothing from the environment. */
 static inline PyStatus preinitialize(void) {
     PyPreConfig config;
 
@@ -18,8 +18,8 @@ static inline PyStatus preinitialize(void) {
     return Py_PreInitialize(&config);
 }
 
-/* Isolated, without site. Signals stay as the caller left them (SIGPIPE and SIGINT too): a verb that wants a handler
- * installs it. */
+/* Isolates Python, without site. Signals stay as the caller left them, SIGPIPE and SIGINT included: a verb installs the
+ * handlers that it needs. */
 static inline void isolate(PyConfig *config) {
     PyConfig_InitIsolatedConfig(config);
     config->site_import = 0;

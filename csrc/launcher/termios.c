@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The module termios of the image: those parts of CPython's own that pyoci calls, in the same form, for distributions
- * have that one only as a shared library, which a static program cannot load. Source: termios(3).
+ * The module termios of the image. It replaces the parts of CPython's termios that pyoci calls: distributions ship that
+ * module only as a shared library, which a static program cannot load. Source: termios(3).
  *
  *     tcgetattr(fd) -> [iflag, oflag, cflag, lflag, ispeed, ospeed, [bytes, ...]]
  *     tcsetattr(fd, when, attributes)                          VMIN and VTIME may be numbers
@@ -26,7 +26,7 @@ static PyObject *get(PyObject *module, PyObject *args) {
         return PyErr_SetFromErrno(error);
     characters = PyList_New(NCCS);
     for (int i = 0; characters && i < NCCS; i++) {
-        /* As termios of CPython has it: these two are numbers unless lines are read. */
+        /* As in CPython's termios, these two are numbers unless the terminal reads lines. */
         int is_number = (i == VMIN || i == VTIME) && !(mode.c_lflag & ICANON);
         PyObject *one = is_number ? PyLong_FromLong(mode.c_cc[i]) : PyBytes_FromStringAndSize((char *)&mode.c_cc[i], 1);
 

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The trial of an image: it has to say what the interpreter says, word for word, before the build takes it.
+"""Tries an image before the build accepts it: it must print exactly what the interpreter prints.
 
-An image relies on what CPython promises nobody (image.c). So it is not taken because it could be written, but because
-it runs: each command here is called several times, as a process finds its stack and libraries in other places each
-time. The commands need no root and make no container; they go through flags, JSON, the checks, the plan, the compiler
-of seccomp filters, cffi, and the limit of recursion.
+An image relies on behaviour that CPython does not guarantee (image.c), so that it could be written does not prove that
+it works. Each command is called several times, because the stack and libraries have other addresses in each process.
+The commands need no root and create no container. They cover flags, JSON, the checks, the plan, the compiler of seccomp
+filters, cffi, and the limit of recursion.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ def call(command: list[str]) -> Outcome:
 
 
 def interpreter(package: str) -> list[str]:
-    """The command that does with this very interpreter what the image does."""
+    """Returns the command that does with this interpreter what the image does."""
     paths = [os.path.abspath(path) for path in (package, *sys.path[1:])]
     program = f"import sys\nsys.path[:] = {paths!r}\nfrom pyoci.cli.main import main\nsys.exit(main(sys.argv[1:]))"
     return [sys.executable, "-IBSXutf8", "-c", program]
 
 
 def write_bundles(place: str, config: dict[str, Any]) -> None:
-    """A bundle that can be planned, one whose root file system is missing, and some that are not JSON."""
+    """Writes a bundle that can be planned, one without a root file system, and some that are not JSON."""
     config["process"]["terminal"] = False
     config["linux"]["seccomp"] = FILTER
     texts = {"whole": json.dumps(config), "bare": json.dumps(config), **NOT_JSON}
@@ -54,7 +54,7 @@ def write_bundles(place: str, config: dict[str, Any]) -> None:
 
 
 def commands(place: str) -> list[list[str]]:
-    """What is called; nothing of it succeeds in making anything."""
+    """Returns the commands to call. None of them creates anything."""
     bundles = [["create", "--bundle", f"{place}/{name}", "none"] for name in ("bare", *NOT_JSON)]
     words = [["state", "none"], ["list", "--format", "json"], ["kill", "none", "NOSUCH"], *bundles]
     root = ["--root", f"{place}/root", "--log", f"{place}/log", "--log-format", "json"]
@@ -62,7 +62,7 @@ def commands(place: str) -> list[list[str]]:
 
 
 def compare(image: list[str], known: list[str], words: list[str]) -> str:
-    """What is wrong with the image's answers to a command; "" if they are the interpreter's."""
+    """Returns how the image's output differs from the interpreter's; "" if it does not."""
     expected = call([*known, *words])
     for _ in range(ROUNDS):
         found = call([*image, *words])
@@ -74,7 +74,7 @@ def compare(image: list[str], known: list[str], words: list[str]) -> str:
 
 
 def faults(program: str, package: str, work: str) -> list[str]:
-    """Tries an image, with the built package beside it; gives what is wrong with it, one line each."""
+    """Tries an image, with the built package beside it. Returns its faults, one line each."""
     place = tempfile.mkdtemp(prefix="trial-", dir=work)
     try:
         os.link(program, f"{place}/pyoci")

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * pause for aarch64; see pause.h for what it does and why no child can be missed.
+ * pause for aarch64; see pause.h for what it does and why it misses no child.
  *
  * build: cc -nostdlib -static -s -Wl,--build-id=none -Wl,-T,csrc/pause/pause.ld -o pause csrc/pause/pause_aarch64.S
  */
