@@ -36,8 +36,7 @@ enum plan_mount_flag {
     PLAN_MOUNT_ON_PROC = 16,       /* the target may lie on procfs (the lxcfs files); else that is refused */
     PLAN_MOUNT_PROC_SOURCE = 32,   /* a bind on /proc: its source must be procfs itself */
     PLAN_MOUNT_KEEP_MODE = 64,     /* a tmpfs without mode= takes the mode of the directory it covers */
-    PLAN_MOUNT_RECURSIVE_PROPAGATION = 128,
-    PLAN_MOUNT_COPY_UP = 256 /* a tmpfs begins with what the directory holds that it covers */
+    PLAN_MOUNT_RECURSIVE_PROPAGATION = 128
 };
 
 /* The head of each operation. */

@@ -20,18 +20,28 @@
 
 enum { DEVPTS_MAGIC = 0x1cd1 };
 
-/* The multiplexer, proved to be devpts' own: the image may have put anything at its path (CVE-2025-52565). */
+/* The multiplexer, proved to be devpts' own: the image may have put anything at its path (CVE-2025-52565), a FIFO or a
+ * device that does something when it is opened. So nothing is opened but what lies in the file system that was looked at
+ * first, and in a devpts the kernel alone makes the entries. */
 static int open_master(struct init *init) {
     struct statfs fs;
     struct stat st;
-    int fd = open_in_root(init->root, "/dev/pts/ptmx", O_RDWR | O_NOCTTY | O_NONBLOCK, RESOLVE_NO_SYMLINKS);
+    int pts = open_in_root(init->root, "/dev/pts", O_PATH | O_DIRECTORY, RESOLVE_NO_SYMLINKS);
+    if (pts < 0)
+        return fail(init, "openat2", "/dev/pts");
+    if (fstatfs(pts, &fs) < 0 || fs.f_type != DEVPTS_MAGIC) {
+        close(pts);
+        return fail_with(init, "openat2", "/dev/pts", ENODEV, "it is not a devpts");
+    }
+    int fd = open_in_root(pts, "ptmx", O_RDWR | O_NOCTTY, RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV);
+    int error = errno;
+    close(pts);
     if (fd < 0)
-        return fail(init, "openat2", "/dev/pts/ptmx");
-    if (fstatfs(fd, &fs) < 0 || fs.f_type != DEVPTS_MAGIC || fstat(fd, &st) < 0 || st.st_rdev != makedev(5, 2)) {
+        return fail_with(init, "openat2", "/dev/pts/ptmx", error, NULL);
+    if (fstat(fd, &st) < 0 || st.st_rdev != makedev(5, 2)) {
         close(fd);
         return fail_with(init, "openat2", "/dev/pts/ptmx", ENODEV, "it is not the multiplexer of a devpts");
     }
-    fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
     return fd;
 }
 

@@ -70,11 +70,14 @@ int resolve(const struct init *init, const char *path, int flags, enum resolve_c
 /* The same for the parent of `path`; `name` is its last part, in a buffer of the caller's of at least 256 bytes. */
 int resolve_parent(const struct init *init, const char *path, char *name, const char **step);
 int open_in_root(int root, const char *path, uint64_t flags, uint64_t resolve_flags);
+/* A regular file in the root, to be read; anything else is not opened: -1 with EINVAL. */
+int open_regular(int root, const char *path);
 
-/* copyup.c: copies what `path` in the root holds to the new mount `tree`. */
-int copy_up(struct init *init, int tree, const char *path);
+/* copyup.c: copies what `path` in the root holds to the new mount `tree`, but no more than `most` bytes. */
+int copy_up(struct init *init, int tree, const char *path, uint64_t most);
 
 /* mount.c, used by rootfs.c and console.c too */
+enum { PROC_MAGIC = 0x9fa0 }; /* of statfs(2) */
 int attach(struct init *init, int tree, const char *path, int flags, enum resolve_create create);
 int set_attributes(int fd, uint64_t set, uint64_t clear, uint64_t propagation, int flags);
 

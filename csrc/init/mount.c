@@ -13,8 +13,6 @@
 #include "init.h"
 #include "sys.h"
 
-enum { PROC_MAGIC = 0x9fa0 };
-
 static bool on_proc(int fd) {
     struct statfs fs;
     return fstatfs(fd, &fs) == 0 && fs.f_type == PROC_MAGIC;
@@ -214,7 +212,7 @@ int op_mount(struct init *init, const struct op_mount *args) {
     int tree = close_context(init, context, path);
     if (tree < 0)
         return -1;
-    if ((flags & PLAN_MOUNT_COPY_UP) && copy_up(init, tree, path) < 0)
+    if (args->copy_up && copy_up(init, tree, path, args->copy_up) < 0)
         return -1;
     if (set_attributes(tree, args->attr_set, args->attr_clear, 0, flags) < 0)
         return fail(init, "mount_setattr", path);

@@ -121,9 +121,8 @@ int op_home(struct init *init, const struct op_home *args) {
     if (variable(init->env, "HOME"))
         return 0;
     char *home = (char *)args->otherwise, *passwd = NULL;
-    struct stat st;
-    int fd = open_in_root(init->root, "/etc/passwd", O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
-    if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && (passwd = malloc(PASSWD_MAX + 1))) {
+    int fd = open_regular(init->root, "/etc/passwd");
+    if (fd >= 0 && (passwd = malloc(PASSWD_MAX + 1))) {
         size_t size = 0;
         ssize_t got;
         while (size < PASSWD_MAX && (got = read(fd, passwd + size, PASSWD_MAX - size)) > 0)

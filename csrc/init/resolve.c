@@ -25,6 +25,25 @@ int open_in_root(int root, const char *path, uint64_t flags, uint64_t resolve_fl
     return fd;
 }
 
+int open_regular(int root, const char *path) {
+    struct stat seen, opened;
+    int place = open_in_root(root, path, O_PATH, 0);
+    if (place < 0)
+        return -1;
+    bool regular = fstat(place, &seen) == 0 && S_ISREG(seen.st_mode);
+    int fd = regular ? open_in_root(root, path, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0) : -1;
+    int error = regular ? errno : EINVAL;
+    close(place);
+    if (fd < 0)
+        return errno = error, -1;
+    /* It may have been exchanged in between. */
+    if (fstat(fd, &opened) < 0 || opened.st_dev != seen.st_dev || opened.st_ino != seen.st_ino) {
+        close(fd);
+        return errno = EINVAL, -1;
+    }
+    return fd;
+}
+
 static int open_existing(const struct init *init, const char *path, int flags) {
     /* Not with O_NOFOLLOW where symlinks are refused: the two together would give the link itself (openat2(2)). */
     uint64_t open_flags = O_PATH | (flags & PLAN_MOUNT_NOFOLLOW ? O_NOFOLLOW : 0);

@@ -4,14 +4,18 @@
  */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/vfs.h>
 
 #include "init.h"
 #include "sys.h"
 
 int setns(int fd, int type);
+
+enum { SYSFS_MAGIC = 0x62656572 };
 
 /* The head of struct statx (statx(2)), which some libraries declare, others not, and linux/stat.h once more. */
 struct mount_root {
@@ -54,17 +58,6 @@ int op_rootfs(struct init *init, const struct op_rootfs *args) {
     return 0;
 }
 
-/* --no-pivot, for a root file system on ramfs, which cannot be pivoted away from. */
-static int move_and_chroot(struct init *init) {
-    if (fchdir(init->root) < 0)
-        return fail(init, "fchdir", "/");
-    if (move_mount(init->root, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH) < 0)
-        return fail(init, "move_mount", "/");
-    if (chroot(".") < 0)
-        return fail(init, "chroot", "/");
-    return 0;
-}
-
 /* A runtime in a chroot has a root that is not its mount namespace's, and pivot_root would exchange that one: who joins
  * the namespace later (exec) would stand in the host's root. Joining one's own namespace leads to its true root. */
 static int leave_chroot(struct init *init) {
@@ -77,9 +70,113 @@ static int leave_chroot(struct init *init) {
     return 0;
 }
 
-static int pivot(struct init *init) {
-    if (leave_chroot(init) < 0)
+/* A path of /proc/self/mountinfo, in place: a blank and its kin are written as octal numbers there. */
+static void unescape(char *path) {
+    char *to = path;
+    for (const char *from = path; *from; to++) {
+        if (from[0] == '\\' && from[1] && from[2] && from[3]) {
+            *to = (char)((from[1] - '0') << 6 | (from[2] - '0') << 3 | (from[3] - '0'));
+            from += 4;
+        } else {
+            *to = *from++;
+        }
+    }
+    *to = '\0';
+}
+
+/* An empty mount over what cannot be taken away. */
+static int cover(struct init *init, const char *path) {
+    int context = fsopen("tmpfs", FSOPEN_CLOEXEC);
+    int tree = -1;
+    if (context >= 0 && fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == 0)
+        tree = fsmount(context, FSMOUNT_CLOEXEC, MOUNT_ATTR_RDONLY);
+    int done = tree < 0 ? -1 : move_mount(tree, "", AT_FDCWD, path, MOVE_MOUNT_F_EMPTY_PATH);
+    if (done < 0)
+        done = fail(init, "move_mount", path);
+    if (tree >= 0)
+        close(tree);
+    if (context >= 0)
+        close(context);
+    return done;
+}
+
+/* Takes one mount of the host's away, with all below it; as slaves, for the host is to keep it. In a user namespace the kernel keeps it (mount_namespaces(7),
+ * locked mounts); then a procfs or a sysfs is covered, for one in sight is what allows another (mount_too_revealing in
+ * the kernel), and that would have no masks. */
+static int drop_mount(struct init *init, const char *path) {
+    struct statfs fs;
+    struct mount_attr slave = {.propagation = MS_SLAVE};
+    if (mount_setattr(AT_FDCWD, path, AT_RECURSIVE, &slave) < 0 && errno == EINVAL)
+        return 0; /* no mount any more: it has gone with another */
+    if (umount_detach(path) == 0 || statfs(path, &fs) < 0)
+        return 0;
+    return fs.f_type == PROC_MAGIC || fs.f_type == SYSFS_MAGIC ? cover(init, path) : 0;
+}
+
+static char *read_all(FILE *file) {
+    size_t size = 0, got, room = 1 << 16;
+    char *text = malloc(room);
+    while (text && (got = fread(text + size, 1, room - size - 1, file)) > 0) {
+        size += got;
+        char *more = size + 1 < room ? text : realloc(text, room *= 2);
+        if (!more)
+            free(text);
+        text = more;
+    }
+    if (text)
+        text[size] = '\0';
+    return text;
+}
+
+/* The root of this mount namespace stays below the new one, and so does all that is mounted there. `mounts` is
+ * /proc/self/mountinfo as it was before; `own` is where the new root was. */
+static int drop_old_mounts(struct init *init, char *mounts, const char *own) {
+    size_t length = strlen(own);
+    for (char *line = strtok(mounts, "\n"); line; line = strtok(NULL, "\n")) {
+        char *fields[5] = {NULL};
+        for (int i = 0; line && i < 5; i++)
+            fields[i] = strsep(&line, " ");
+        char *path = fields[4];
+        if (!path || strcmp(path, "/") == 0)
+            continue;
+        unescape(path);
+        if (strncmp(path, own, length) == 0 && path[length] == '/')
+            continue; /* it has come along, and the image decides what is there now */
+        if (drop_mount(init, path) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* --no-pivot, for a root file system on ramfs, which cannot be pivoted away from. */
+static int move_and_chroot(struct init *init) {
+    char link[32], own[4096];
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", init->root);
+    ssize_t length = readlink(link, own, sizeof(own) - 1);
+    if (length < 0)
+        return fail(init, "readlink", link);
+    own[length] = '\0';
+    FILE *file = fopen("/proc/self/mountinfo", "re");
+    char *mounts = file ? read_all(file) : NULL;
+    if (!mounts)
+        return fail(init, "read", "/proc/self/mountinfo");
+    fclose(file);
+    /* A slave: neither the new root nor what is taken away may reach the host. */
+    if (fchdir(init->root) < 0)
+        return fail(init, "fchdir", "/");
+    struct mount_attr slave = {.propagation = MS_SLAVE};
+    if (mount_setattr(AT_FDCWD, "/", 0, &slave) < 0)
+        return fail(init, "mount_setattr", "/");
+    if (move_mount(init->root, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH) < 0)
+        return fail(init, "move_mount", "/");
+    int done = drop_old_mounts(init, mounts, own);
+    free(mounts);
+    if (done < 0)
         return -1;
+    return chroot(".") < 0 ? fail(init, "chroot", "/") : 0;
+}
+
+static int pivot(struct init *init) {
     int old = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (old < 0)
         return fail(init, "open", "/");
@@ -100,6 +197,8 @@ static int pivot(struct init *init) {
 }
 
 int op_pivot_root(struct init *init, const struct op_pivot_root *args) {
+    if (leave_chroot(init) < 0)
+        return -1;
     if ((args->no_pivot ? move_and_chroot(init) : pivot(init)) < 0)
         return -1;
     if (chdir("/") < 0)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     # enum plan_mount_flag, attributes to set, to clear, propagation
     Attributes = tuple[int, int, int, int]
 
+COPY_MAX = 1 << 30  # bytes that tmpcopyup copies into memory, 4 KiB for each entry among them
+
 
 class Mounts:
     """The operations of all mounts: ``sources`` open the host's trees before a user namespace takes hold, ``steps``
@@ -121,12 +123,11 @@ class Mounts:
         if fs_type == "tmpfs":
             if not any(option.startswith("mode=") for option in mount.data):
                 flags |= protocol.PLAN_MOUNT_KEEP_MODE
-            if mount.copy_up:
-                flags |= protocol.PLAN_MOUNT_COPY_UP
             late = self._late_readonly(mount)
         data = [f"source={mount.source or fs_type}", *mount.data]
         attributes = _attributes(mount, flags, late)
-        self.steps.append(ops.Mount(mount.where, fs_type, mount.target, data, *attributes))
+        most = COPY_MAX if mount.copy_up and fs_type == "tmpfs" else 0
+        self.steps.append(ops.Mount(mount.where, fs_type, mount.target, data, *attributes, copy_up=most))
         self._recursive(mount)
 
     def _late_readonly(self, mount: MountConfig) -> int:
@@ -143,17 +144,17 @@ class Mounts:
         attributes = _attributes(mount, _flags(mount))
         if facts.cgroup_unified:
             if self._own_cgroup:
-                self.steps.append(ops.Mount(where, "cgroup2", target, ["source=cgroup2"], *attributes))
+                self.steps.append(ops.Mount(where, "cgroup2", target, ["source=cgroup2"], *attributes, copy_up=0))
             else:
                 self.bind(facts.cgroup_directories[0][1], target, True, where, attributes)
             return
         top = _attributes(mount, 0, self._late_readonly(mount))
-        self.steps.append(ops.Mount(where, "tmpfs", target, ["source=tmpfs", "mode=755"], *top))
+        self.steps.append(ops.Mount(where, "tmpfs", target, ["source=tmpfs", "mode=755"], *top, copy_up=0))
         for names, directory in facts.cgroup_directories:
             place = f"{target}/{','.join(name.removeprefix('name=') for name in names)}"
             if self._own_cgroup:
                 chosen = ["none", *names] if names[0].startswith("name=") else list(names)
-                self.steps.append(ops.Mount(where, "cgroup", place, ["source=cgroup", *chosen], *attributes))
+                self.steps.append(ops.Mount(where, "cgroup", place, ["source=cgroup", *chosen], *attributes, copy_up=0))
             else:
                 self.bind(directory, place, True, where, (0, *attributes[1:]))
             if len(names) > 1:

@@ -37,7 +37,6 @@ FLAG_NAMES = (
     (protocol.PLAN_MOUNT_PROC_SOURCE, "of procfs"),
     (protocol.PLAN_MOUNT_KEEP_MODE, "keep mode"),
     (protocol.PLAN_MOUNT_RECURSIVE_PROPAGATION, "recursive propagation"),
-    (protocol.PLAN_MOUNT_COPY_UP, "copy up"),
 )
 CAPABILITY_NAMES = tuple((bit, name) for name, bit in BITS.items())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -201,6 +202,26 @@ def test_console_in_a_hostile_dev(runtime: Runtime, outside: Path, name: str) ->
                 assert "console 88" in terminal.read_until("console ", 5) + terminal.read_until("88", 5)
     runtime.ok("delete", "--force", container.id)
     assert snapshot(outside) == before
+
+
+def test_terminal_where_ptmx_is_a_pipe(runtime: Runtime) -> None:
+    """Nothing of the image is opened before it is known what it is: here, an open would let the writer go on."""
+    bundle = without_dev(runtime.bundle())
+    bundle.process["terminal"] = True
+    pipe = bundle.rootfs / "dev/pts/ptmx"
+    pipe.parent.mkdir()
+    os.mkfifo(pipe)
+    bundle.save()
+    writer = subprocess.Popen(["/bin/sh", "-c", f"exec 3> {pipe}"])
+    try:
+        container = runtime.container(bundle)
+        with ConsoleSocket(runtime.tmp / "console.sock") as socket:
+            runtime.fails("create", "--bundle", bundle.path, "--console-socket", socket.path, container.id)
+        with pytest.raises(subprocess.TimeoutExpired):
+            writer.wait(0.3)
+    finally:
+        writer.kill()
+        writer.wait()
 
 
 @pytest.mark.parametrize("stage", ["createContainer", "createRuntime"])

@@ -241,6 +241,56 @@ static void hooks(void) {
     init.state = NULL;
 }
 
+/* --- tmpcopyup ---------------------------------------------------------------------------------------------------- */
+
+static void make_file(const char *path, off_t hole, size_t data) {
+    char bytes[20000];
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL, 0640);
+    memset(bytes, 'd', sizeof(bytes));
+    CHECK(fd >= 0 && lseek(fd, hole, SEEK_SET) == hole && write(fd, bytes, data) == (ssize_t)data);
+    close(fd);
+}
+
+/* Copies the directory `from` to a new one, of at most `most` bytes. */
+static int copied(const char *from, uint64_t most) {
+    static int number;
+    char to[64];
+    snprintf(to, sizeof(to), "%s.copy%d", from, number++);
+    CHECK(mkdir(to, 0700) == 0);
+    init.root = open(from, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    int tree = open(to, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    CHECK(init.root >= 0 && tree >= 0);
+    memset(&init.failure, 0, sizeof(init.failure));
+    int done = copy_up(&init, tree, "/", most);
+    close(tree);
+    close(init.root);
+    init.root = -1;
+    return done;
+}
+
+static void copies(void) {
+    char top[] = "/tmp/copyup-XXXXXX", command[128];
+    struct stat st;
+    CHECK(mkdtemp(top) && chdir(top) == 0 && mkdir("from", 0700) == 0 && mkdir("from/deep", 0711) == 0);
+    make_file("from/plain", 0, 10000);
+    make_file("from/deep/sparse", 1LL << 40, 5000);
+    CHECK(mkfifo("from/pipe", 0600) == 0);
+
+    CHECK(copied("from", 1 << 20) == 0);
+    CHECK(stat("from.copy0/deep/sparse", &st) == 0 && st.st_size == (1LL << 40) + 5000 && st.st_blocks < 100);
+    CHECK(stat("from.copy0/plain", &st) == 0 && st.st_size == 10000 && (st.st_mode & 07777) == 0640);
+    CHECK(stat("from.copy0/pipe", &st) < 0 && errno == ENOENT);
+
+    const uint64_t needed = 4 * ENTRY_COST + 10000 + 5000, page = 4096; /* a hole ends where a page does */
+    CHECK(copied("from", needed + 2 * page) == 0);
+    CHECK(copied("from", needed - page) < 0 && init.failure.error == EFBIG);
+    CHECK(strstr(init.failure.detail, "more to copy than 0 MiB"));
+    CHECK(copied("from", ENTRY_COST - 1) < 0 && init.failure.error == EFBIG);
+    CHECK(copied("from", 0) < 0 && init.failure.error == EFBIG);
+    snprintf(command, sizeof(command), "rm -r %s", top);
+    CHECK(chdir("/") == 0 && system(command) == 0);
+}
+
 int main(void) {
     alarm(60); /* a wait without an end is a failure too */
     messages();
@@ -248,5 +298,6 @@ int main(void) {
     homes();
     hook_errors();
     hooks();
+    copies();
     return 0;
 }

@@ -479,4 +479,21 @@ CRUN = (
         "in a user namespace it binds what the host has of that name, whatever device that is",
         "runtime/test_devices.py::test_device_in_a_user_namespace_that_the_host_has_not",
     ),
+    Difference(
+        "crun",
+        "copies holes too",
+        "runtime/test_copyup.py::test_holes_stay_holes",
+    ),
+    Difference(
+        "crun",
+        "opens what the image has in the multiplexer's place",
+        "attacks/test_image.py::test_terminal_where_ptmx_is_a_pipe",
+    ),
+    Difference(
+        "crun",
+        "with --no-pivot its mounts reach a host whose mounts are shared",
+        "runtime/test_mounts.py::test_shared_mounts_of_the_host_stay[shared-flags1]",
+        "runtime/test_mounts.py::test_shared_mounts_of_the_host_stay[slave-flags1]",
+        "runtime/test_mounts.py::test_shared_mounts_of_the_host_stay[private-flags1]",
+    ),
 )

@@ -359,4 +359,19 @@ RUNC = (
         "runtime/test_devices.py::test_device_in_a_user_namespace_that_the_host_has_not",
         "runtime/test_devices.py::test_devices_in_a_user_namespace_are_nosuid_noexec",
     ),
+    Difference(
+        "runc",
+        "copies holes too",
+        "runtime/test_copyup.py::test_holes_stay_holes",
+    ),
+    Difference(
+        "runc",
+        "opens what the image has in the multiplexer's place",
+        "attacks/test_image.py::test_terminal_where_ptmx_is_a_pipe",
+    ),
+    Difference(
+        "runc",
+        "refuses --no-pivot with private mounts",
+        "runtime/test_mounts.py::test_shared_mounts_of_the_host_stay[private-flags1]",
+    ),
 )

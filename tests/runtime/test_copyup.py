@@ -54,3 +54,17 @@ def test_links_of_the_image_do_not_lead_out(runtime: Runtime) -> None:
     bundle.mounts.append(mount("/lnk", "tmpfs", "tmpfs", "tmpcopyup"))
     assert runtime.output(bundle) == "end\n"
     assert sorted(path.name for path in outside.iterdir()) == ["secret"]
+
+
+def test_holes_stay_holes(runtime: Runtime) -> None:
+    """A sparse file costs what it holds, in time and in memory: here it is larger than the tmpfs."""
+    bundle = filled(runtime, "cd /data; stat -c '%s %b' sparse; head -c 5 sparse; tail -c 4 sparse; du -k .", "size=8m")
+    with open(bundle.rootfs / "data/sparse", "wb") as file:
+        file.write(b"begin")
+        file.seek(2 << 30)
+        file.write(b"x" * 4096 + b"end\n")
+    first, *rest = runtime.output(bundle).splitlines()
+    size, blocks = map(int, first.split())
+    assert size == (2 << 30) + 4100
+    assert blocks * 512 <= 1 << 20
+    assert rest[0] == "beginend"

@@ -474,3 +474,35 @@ def test_no_pivot(runtime: Runtime) -> None:
     result = runtime.run(bundle, "--no-pivot")
     assert result.code == 0, result
     assert set(result.out.split()) - {".", ".."} == {entry.name for entry in bundle.rootfs.iterdir()}
+
+
+@pytest.mark.parametrize("flags", [(), ("--no-pivot",)])
+@pytest.mark.parametrize("mapped", [False, True])
+def test_no_other_procfs_is_in_sight(runtime: Runtime, mapped: bool, flags: tuple[str, ...]) -> None:
+    """The kernel lets a user namespace of the container's mount a procfs without masks if there is one in sight. With
+    --no-pivot the host's are below the new root, and so must go."""
+    attempt = "mount -t proc proc /work && ls /work/timer_list || echo refused"
+    bundle = runtime.bundle().sh(f"unshare -U -r -m -p -f sh -c '{attempt}'")
+    bundle.process["user"] = {"uid": 1000, "gid": 1000}
+    if mapped:
+        bundle.map_users()
+    result = runtime.run(bundle, *flags)
+    assert result.out == "refused\n", result
+
+
+@pytest.mark.parametrize("flags", [(), ("--no-pivot",)])
+@pytest.mark.parametrize("propagation", ["shared", "slave", "private"])
+def test_shared_mounts_of_the_host_stay(runtime: Runtime, propagation: str, flags: tuple[str, ...]) -> None:
+    """Neither the new root nor the end of the old one reaches a host whose mounts are shared."""
+    bundle = runtime.bundle().args("/bin/cat", "/proc/self/mountinfo")
+    bundle.linux["rootfsPropagation"] = propagation
+    bundle.save()
+    runtime.container(bundle)
+    before, after = runtime.tmp / "before", runtime.tmp / "after"
+    script = f'mount --make-rshared /; cat /proc/self/mountinfo >{before}; "$@"; cat /proc/self/mountinfo >{after}'
+    host = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh"]
+    command = [str(runtime.command), "--root", str(runtime.root), "run", "--bundle", str(bundle.path), *flags]
+    done = subprocess.run([*host, *command, bundle.name], capture_output=True, text=True, timeout=15, check=True)
+    assert {"/", "/proc"} <= set(inspection.parse_mounts(done.stdout)), done.stderr
+    assert "/etc" not in done.stdout
+    assert after.read_text() == before.read_text()

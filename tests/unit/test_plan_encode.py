@@ -36,11 +36,11 @@ def texts(area: bytes, offset: int) -> list[str]:
 
 def test_fields() -> None:
     strings = Strings()
-    first = ops.Mount("/mounts/0", "tmpfs", "/dätä", ["size=1k", "", "mode=755"], 1, 2, 3, 1 << 63)
-    kind, where, fs_type, path, options, *rest = struct.unpack("=II7Q", first.record(strings))
+    first = ops.Mount("/mounts/0", "tmpfs", "/dätä", ["size=1k", "", "mode=755"], 1, 2, 3, 1 << 63, 5)
+    kind, where, fs_type, path, options, *rest = struct.unpack("=II8Q", first.record(strings))
     again = struct.unpack("=IIQQ", ops.Symlink("/mounts/0", "", "\udcff", 0).record(strings)[:24])
     area = strings.bytes()
-    assert (kind, rest) == (protocol.PLAN_MOUNT, [1, 2, 3, 1 << 63])
+    assert (kind, rest) == (protocol.PLAN_MOUNT, [1, 2, 3, 1 << 63, 5])
     assert [text(area, offset) for offset in (where, fs_type, path)] == ["/mounts/0", "tmpfs", "/dätä"]
     assert texts(area, options) == ["size=1k", "", "mode=755"]
     assert again[1] == where  # a text is there once

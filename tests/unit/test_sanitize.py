@@ -71,7 +71,7 @@ def plan(sync: int) -> bytes:
     operations: list[ops.Op] = [
         ops.Setsid(""),
         ops.OpenTree("", "/etc", 0, recursive=True, inside=False),
-        ops.Mount("/mounts/0", "proc", "/proc", ["source=proc", "hidepid=2"], 0, 0, 0, 0),
+        ops.Mount("/mounts/0", "proc", "/proc", ["source=proc", "hidepid=2"], 0, 0, 0, 0, 0),
         ops.Hook("/hooks/createContainer/0", "/bin/true", ["true"], ["A=b"], False, 0),
         ops.Environment("/process/env", ["PATH=/bin", "TERM=xterm"]),
         ops.Program("/process/args", ["sh", "-c", "true"]),
