@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`make bench`: pyoci beside runc, crun and the kernel's own floor, interleaved in one run.
+"""`make bench`: compares pyoci with runc, crun and a bare C floor, interleaved in one run.
 
 __main__.py      the command: run, docs, instructions
-machine.py       a mount namespace of our own, its caches, and facts of this machine
+machine.py       a mount namespace to measure in, caches, and facts of this machine
 timer.py         one call of a program: its time, its exit
 tools.py         the runtimes, and bundles for them
 profile.py       podman's default seccomp profile as engines hand it to a runtime
 verbs.py         each verb, seccomp, pods
 memory.py        peaks, and what a container keeps
-scale.py         10, 100, 1,000 containers beside; 100 in a row and at once
+scale.py         with 10, 100 and 1,000 other containers; 100 containers in a row and at once
 engines.py       podman run, ctr run
 instructions.py  instructions in user space, step by step
 stats.py         medians, spreads, ratios

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""docs/benchmarks.md and its plots, from build/bench/results.json."""
+"""Writes docs/benchmarks.md and its plots from build/bench/results.json."""
 
 from __future__ import annotations
 
@@ -18,27 +18,26 @@ COLOURS = {"pyoci": "#2a6fbb", "runc": "#b8b8b8", "crun": "#7a7a7a", "floor": "#
 INTRODUCTION = """\
 # Benchmarks
 
-`make bench` measures, `make bench-docs` writes this page and its plots from what was measured. All tools take turns in
-one run, so noise of the machine meets each of them alike; **look at the ratios**, which are of medians: below 1, pyoci
-is faster or smaller. A time is that of the whole process, from posix_spawn to wait4, as an engine sees it. `floor` is a
-static C program that does with bare system calls what the kernel must do at least: six namespaces, six mounts,
-pivot_root and exec for `run true`; setns, clone and exec for `exec true`. Nothing of the runtimes' duties (checks,
-cgroups, hardening, state) is in it. The state of all runtimes is on a tmpfs, as `/run` is on every real host; bundles
-and root file systems are on the disk.
+`make bench` measures, and `make bench-docs` writes this page and its plots. All tools take turns in one run, so that
+noise of the machine affects them alike. **Compare the ratios**, which are ratios of medians: below 1, pyoci is faster
+or smaller. A time is that of the whole process, from posix_spawn to wait4, as an engine sees it. `floor` is a static
+C program that makes only the system calls that are needed: six namespaces, six mounts, pivot_root and exec for `run
+true`; setns, clone and exec for `exec true`. It has no checks, cgroups, hardening or state. The state of all runtimes
+is on a tmpfs, as `/run` is on every real host. Bundles and root file systems are on the disk.
 """
 NOTES = {
-    "verbs": "One container after the other lives from `create` to `delete`; `exec true` is in between, and is not "
-    "among the five verbs. The config is what `runc spec` writes: 5 new namespaces, 7 mounts, masked paths.",
-    "seccomp": "Cold: pyoci's cache of compiled programs is emptied before each call (crun's too, where it has one). "
+    "verbs": "Containers are created and deleted one after the other. `exec true` comes in between and is not one of "
+    "the five verbs. The config is what `runc spec` writes: 5 new namespaces, 7 mounts, masked paths.",
+    "seccomp": "Cold: pyoci's cache of compiled programs is emptied before each call, and crun's too if it has one. "
     "runc compiles each time.",
-    "pods": "Network, ipc and uts namespaces are those of a running pause container, joined by path.",
-    "memory": "Peaks are ru_maxrss of the runtime's process and of the children that it waited for; the kernel keeps "
-    "them to within about 100 KiB. A created container's private memory is Private_Clean + Private_Dirty of its first "
+    "pods": "The network, ipc and uts namespaces are those of a running pause container, joined by path.",
+    "memory": "Peaks are ru_maxrss of the runtime's process and of the children that it waited for; the kernel is "
+    "exact to about 100 KiB. The private memory of a created container is Private_Clean + Private_Dirty of its first "
     "process.",
-    "scale": "The other containers are copies of one stopped container's state under other IDs; the last table has the "
-    "ratios of the medians beside the most and the fewest of them. A hundred containers: `create` and `start` of "
-    "each, in sequence; then all `create` at the same time and after them all `start`.",
-    "engines": "The engine's own time is most of it. Storage and daemon are the benchmark's own.",
+    "scale": "The other containers are copies of one stopped container's state under other IDs. The last table shows "
+    "the ratios of the medians with the most and with the fewest of them. A hundred containers: `create` and `start` of "
+    "each, in sequence; then all `create` at the same time, and after them all `start`.",
+    "engines": "Most of the time is the engine's own. Storage and daemon belong to the benchmark.",
 }
 
 

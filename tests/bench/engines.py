@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""End to end: a container by podman, one by containerd's shim, and a pod by the CRI, with each runtime."""
+"""End to end with each runtime: a container by podman, one by containerd's shim, and a pod by the CRI."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def containerd(place: Place, results: Results, rounds: int) -> None:
 
 @contextlib.contextmanager
 def _daemon(home: Path, settings: str) -> Iterator[Path]:
-    """A containerd in a new directory, which is given."""
+    """Starts a containerd in a new directory."""
     home.mkdir()
     (home / "config.toml").write_text(settings.format(tmp=home))
     with open(home / "log", "wb") as log:
@@ -182,7 +182,7 @@ def cri(place: Place, results: Results, rounds: int) -> None:
 
 
 def _pod(place: Place, client: Client, tool: Tool, logs: Path, turn: int) -> dict[str, int]:
-    """One pod's whole life: nanoseconds from its beginning to each step."""
+    """Runs one pod. Returns the nanoseconds from its beginning to each step."""
     from harness.cri import EXITED, container_config, pod_config
 
     config = pod_config(f"{tool.name}-{turn}", f"/{place.prefix}-cri", logs, namespace_options={"network": "NODE"})

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How many instructions each verb costs in user space: a price that noise hardly changes. Kept in instructions.json."""
+"""Counts the instructions of each verb in user space, which noise hardly changes.
+
+They are kept in instructions.json.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +22,11 @@ from bench.tools import COUNTER, Place, Tool
 FILE = Path(__file__).parent / "instructions.json"
 LIMIT = 900  # seconds for one verb: a step takes 3 to 40 µs
 NOTE = (
-    "Executed in user space by the runtime's own process from its exec to its exit, and by what it executes in its",
-    "own place; not by its children (the container, and what builds it). Each verb is whole, on a real container in",
-    "the state that it is for, and is counted step by step (tests/bench/instructions.c). Two counts of the same build",
-    "differ by less than 1%. Left out: crun 1.8 with a filter, which it compiles in each call; and runc, which is Go",
-    "with several threads that share the work out as they come. `make bench-instructions` counts again.",
+    "Executed in user space by the runtime's own process from its exec to its exit, including what it executes in its",
+    "place, but without its children (the container, and what creates it). Each verb is counted whole, step by step, on",
+    "a real container in the right state (tests/bench/instructions.c). Two counts of the same build differ by less than",
+    "1%. crun 1.8 with a filter is left out, because it compiles the filter in each call, and so is runc, whose Go",
+    "threads share the work differently each time. `make bench-instructions` counts again.",
 )
 FILTERED = "{}, podman's filter, cached"
 OTHERS = 10
@@ -44,12 +47,12 @@ TOOLS = ("pyoci", "crun")
 
 
 def counts(tool: str, verb: str) -> bool:
-    """Whether the verb is counted of the tool: with a filter only where compiled programs are kept."""
+    """Returns whether a verb of the tool is counted: with a filter only if it caches compiled programs."""
     return tool == "pyoci" or verb not in (FILTERED.format("create"), FILTERED.format("run true"))
 
 
 def read() -> dict[str, Any]:
-    """What was counted last; {} if nothing was."""
+    """Returns what was counted last; {} if nothing was."""
     try:
         counted: dict[str, Any] = json.loads(FILE.read_text())
     except FileNotFoundError:
@@ -119,7 +122,7 @@ def _verbs(place: Place, tool: Tool, counted: dict[str, dict[str, int]]) -> None
 
 
 def _count(place: Place, tool: Tool, *words: str | Path) -> int:
-    """One call to its end. Raises CallError unless it exits with 0."""
+    """Runs one call to its end. Raises CallError unless it exits with 0."""
     file = place.path / "count"
     spent = place.timer.call([COUNTER, str(LIMIT), str(file), *tool.argv(*words)])
     count = int(file.read_text())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A place to measure in that leaves nothing on the machine, and what the machine is."""
+"""A place to measure in that leaves nothing on the machine, and facts of the machine."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _first_line(argv: list[str]) -> str:
 
 
 def facts(commands: dict[str, str], rounds: int) -> dict[str, str | int]:
-    """What a reader of the figures must know."""
+    """Returns the facts of this machine that a reader of the figures needs."""
     cpu = [
         line.partition(":")[2].strip()
         for line in Path("/proc/cpuinfo").read_text().splitlines()

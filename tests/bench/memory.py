@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Peak memory of each verb, and what a container keeps while it waits."""
+"""Measures the peak memory of each verb, and the memory of a created container."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bench.tools import PEAK, Place, Tool
 
 
 def kept(pid: int, file: str, *keys: str) -> int:
-    """The sum of some lines of a file of /proc/PID, in KiB."""
+    """Returns the sum of some lines of a file of /proc/PID, in KiB."""
     lines = Path(f"/proc/{pid}/{file}").read_text().splitlines()
     return sum(int(line.split()[1]) for line in lines if line.startswith(keys))
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""podman's default seccomp profile as it hands it to a runtime: its conditions resolved for this machine.
+"""podman's default seccomp profile as a runtime gets it, with its conditions resolved for this machine.
 
-The file is that of containers-common (containers-seccomp.json(5) calls its rules by the properties used here).
+The file comes from containers-common (containers-seccomp.json(5) explains its properties).
 """
 
 from __future__ import annotations
@@ -48,5 +48,5 @@ def resolve(profile: dict[str, Any], machine: str, capabilities: list[str]) -> d
 
 
 def load(capabilities: list[str]) -> dict[str, Any]:
-    """The profile for this machine. OSError if the file is not there."""
+    """Returns the profile for this machine. OSError if the file is not there."""
     return resolve(json.loads(FILE.read_text()), platform.machine(), capabilities)

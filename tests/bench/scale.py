@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Many containers: others in the same root, and a hundred at a time."""
+"""Measures with many containers: others in the same root, and a hundred at a time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ VERBS = ("create", "start", "state", "exec", "kill", "delete")
 
 
 def fill(place: Place, tool: Tool, count: int) -> Tool:
-    """A root with `count` stopped containers: one real, the others copies of its state under IDs of their own.
+    """Makes a root with `count` stopped containers: one is real, the others are copies of its state under other IDs.
 
     A thousand real ones would measure the kernel. All three runtimes take a copy for a container: pyoci and runc
     find its ID in state.json, crun in the directory's name alone. `list` is asked whether it sees them all.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Samples and what is said of them. Times are nanoseconds, memory is KiB."""
+"""Statistics of samples. Times are in nanoseconds, memory in KiB."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Summary(NamedTuple):
 
 
 def quantile(ordered: Sequence[float], share: float) -> float:
-    """The quantile of sorted samples, with a straight line between two neighbours. ValueError if there are none."""
+    """Returns a quantile of sorted samples, interpolated linearly. Raises ValueError if there are none."""
     if not ordered:
         raise ValueError("quantile of no samples")
     place = (len(ordered) - 1) * share
@@ -48,7 +48,7 @@ def summary(samples: Sequence[float]) -> Summary:
 
 
 def ratio(ours: Sequence[float], theirs: Sequence[float]) -> float | None:
-    """The ratio of the medians; None where one of them was not measured or is nothing."""
+    """Returns the ratio of the medians; None where one of them was not measured or is nothing."""
     if not ours or not theirs:
         return None
     base = summary(theirs).median
@@ -69,7 +69,7 @@ class Row:
         self.samples.setdefault(tool, []).append(sample)
 
     def scale(self) -> float:
-        """What a sample is divided by to be shown in the unit."""
+        """Returns the divisor that turns a sample into the unit."""
         return 1e6 if self.unit == "ms" else 1.0
 
     def summaries(self) -> dict[str, Summary]:
@@ -77,7 +77,7 @@ class Row:
         return {tool: summary(samples) for tool, samples in self.samples.items()}
 
     def ratio(self, ours: str, theirs: str) -> float | None:
-        """The ratio of two tools' medians."""
+        """Returns the ratio of two tools' medians."""
         return ratio(self.samples.get(ours, ()), self.samples.get(theirs, ()))
 
 
@@ -91,7 +91,7 @@ class Results:
         self.mark = ""  # what the names of all that the run made begin with
 
     def row(self, group: str, name: str, unit: str = "ms") -> Row:
-        """The row of this name, made if it is new."""
+        """Returns the row of this name, and adds it if it is new."""
         return self.rows.setdefault((group, name), Row(group, name, unit))
 
     def document(self) -> dict[str, object]:
@@ -110,7 +110,7 @@ class Results:
 
     @classmethod
     def of(cls, document: dict[str, object]) -> Results:
-        """The results that `document` wrote. ValueError if it is of another format."""
+        """Returns the results that `document` wrote. ValueError if it is of another format."""
         if document.get("format") != 1:
             raise ValueError("results of another version; run make bench")
         made = cls()

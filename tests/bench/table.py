@@ -22,12 +22,12 @@ GROUPS = {
 
 
 def number(value: float) -> str:
-    """Three digits that matter, without an exponent."""
+    """Returns the value with three significant digits, without an exponent."""
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
 def medians(row: Row) -> list[str]:
-    """The cells of one row: medians and ratios."""
+    """Returns the cells of one row: medians and ratios."""
     found = row.summaries()
     cells = [row.name, str(max((one.n for one in found.values()), default=0))]
     cells += [number(found[tool].median / row.scale()) if tool in found else "" for tool in TOOLS]
@@ -38,7 +38,7 @@ def medians(row: Row) -> list[str]:
 
 
 def spreads(row: Row) -> list[list[str]]:
-    """A line for each tool of a row: least, median, the width of the middle half, 95th percentile."""
+    """Returns a line for each tool of a row: least, median, the width of the middle half, 95th percentile."""
     found, lines = row.summaries(), []
     for tool in (tool for tool in TOOLS if tool in found):
         one, scale = found[tool], row.scale()
@@ -60,18 +60,19 @@ def aligned(lines: Sequence[Sequence[str]]) -> list[str]:
 
 
 def markdown(lines: Sequence[Sequence[str]]) -> list[str]:
-    """A table of Markdown; the first line is the head."""
+    """Returns a table of Markdown; the first line is the head."""
     rule = ["---", *("---:" for _ in lines[0][1:])]
     return ["| " + " | ".join(line) + " |" for line in (lines[0], rule, *lines[1:])]
 
 
 def of_group(results: Results, group: str) -> list[Row]:
-    """The rows of a group, in order."""
+    """Returns the rows of a group, in order."""
     return [row for row in results.rows.values() if row.group == group]
 
 
 def growth(results: Results) -> list[list[str]]:
-    """What others cost: for each verb, the median beside the most of them over that beside the fewest, and the head."""
+    """Returns the head and one row per verb: the median beside the most other containers over that beside the
+    fewest."""
     beside: dict[str, dict[int, Row]] = {}
     for row in of_group(results, "scale"):
         verb, _, others = row.name.rpartition(", ")
@@ -92,7 +93,8 @@ def _grown(results: Results) -> list[str]:
 
 
 def text(results: Results) -> str:
-    """The whole: medians with ratios, growth beside other containers, the spread of every tool, what was left out."""
+    """Returns all results: medians with ratios, growth with other containers, the spread of every tool, what is left
+    out."""
     head, spread = [list(HEAD)], [list(SPREAD_HEAD)]
     for group in GROUPS:
         head += [medians(row) for row in of_group(results, group)]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One call of a program: posix_spawn to wait4 by the clock, the same for every tool."""
+"""Times one call of a program, from posix_spawn to wait4, in the same way for every tool."""
 
 from __future__ import annotations
 

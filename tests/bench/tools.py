@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The runtimes that are compared, and the bundles that they all get."""
+"""The runtimes to compare, and the bundles that all of them get."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ class Tool:
         self.root = root
 
     def at(self, root: Path) -> Tool:
-        """The same runtime with another root."""
+        """Returns the same runtime with another root."""
         return Tool(self.name, self.command, root)
 
     def argv(self, *words: str | Path) -> list[str]:
-        """A call."""
+        """Returns the words of a call."""
         return [self.command, "--root", str(self.root), *map(str, words)]
 
     def drop_programs(self) -> None:
@@ -72,13 +72,13 @@ class Place:
         self._roots = {tool.root: tool for tool in self.tools}
 
     def more(self, tool: Tool, name: str) -> Tool:
-        """The runtime with one more root."""
+        """Returns the runtime with another root."""
         made = tool.at(self.states / f"{tool.name}-{name}")
         self._roots[made.root] = made
         return made
 
     def bundle(self, name: str, *args: str, linux: dict[str, Any] | None = None) -> Path:
-        """A bundle whose process is `args`; `linux` adds to the config's object of that name."""
+        """Returns a bundle whose process is `args`; `linux` adds to the config's object of that name."""
         config = copy.deepcopy(default_config(f"/{self.prefix}-{name}"))
         config["process"]["args"] = list(args)
         config["root"]["path"] = str(self.rootfs)
@@ -104,7 +104,10 @@ class Place:
         collect()
 
     def cycle(self, tool: Tool, bundle: Path, container_id: str, executes: bool = False) -> dict[str, int]:
-        """The five verbs on one container (and exec in between): nanoseconds of each, and PID as `pid`."""
+        """Runs the five verbs on one container, with exec in between.
+
+        Returns the nanoseconds of each, and the PID as `pid`.
+        """
         spent = {}
         spent["create"], pid = self.create(tool, bundle, container_id)
         for verb in ("start", "state"):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Each verb, `run`, seccomp, and containers that join a pod: the tools take turns, one round after another."""
+"""Measures each verb, `run`, seccomp, and containers that join a pod. The tools take turns in each round."""
 
 from __future__ import annotations
 

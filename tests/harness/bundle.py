@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bundles: a root file system from busybox-static and a config.json, made in a few milliseconds."""
+"""Makes bundles in a few milliseconds: a root file system from busybox-static, and a config.json."""
 
 from __future__ import annotations
 
@@ -49,18 +49,18 @@ def make_rootfs(target: Path, busybox: Path = Path(BUSYBOX)) -> None:
 
 
 def mount(destination: str, kind: str, source: str, *options: str) -> dict[str, Any]:
-    """A mount of config.json."""
+    """Returns a mount of config.json."""
     return {"destination": destination, "type": kind, "source": source, "options": list(options)}
 
 
 def bind(source: Path | str, destination: str, *options: str) -> dict[str, Any]:
-    """A bind mount of config.json; `rbind` instead of `bind` may be among the options."""
+    """Returns a bind mount of config.json; `rbind` instead of `bind` may be among the options."""
     kinds = () if "rbind" in options else ("bind",)
     return mount(destination, "bind", str(source), *kinds, *options)
 
 
 def default_mounts() -> list[dict[str, Any]]:
-    """The mounts that engines ask for in every container."""
+    """Returns the mounts that engines ask for in every container."""
     return [
         mount("/proc", "proc", "proc"),
         mount("/dev", "tmpfs", "tmpfs", "nosuid", "strictatime", "mode=755", "size=65536k"),
@@ -73,7 +73,7 @@ def default_mounts() -> list[dict[str, Any]]:
 
 
 def default_config(cgroups_path: str) -> dict[str, Any]:
-    """A config.json like the one that engines write, with `sleep` as its process."""
+    """Returns a config.json like the one that engines write, with `sleep` as its process."""
     caps = {kind: list(DEFAULT_CAPABILITIES) for kind in ("bounding", "effective", "permitted")}
     return {
         "ociVersion": "1.0.2",
@@ -129,32 +129,32 @@ class Bundle:
         return mounts
 
     def args(self, *argv: str) -> Bundle:
-        """The process will be `argv`."""
+        """Sets the arguments of the process."""
         self.process["args"] = list(argv)
         return self
 
     def sh(self, script: str) -> Bundle:
-        """The process will be a shell that runs `script`."""
+        """Makes the process a shell that runs `script`."""
         return self.args("/bin/sh", "-c", script)
 
     def capabilities(self, *names: str) -> Bundle:
-        """The process will have these in its bounding, effective and permitted sets, and no more."""
+        """Sets the bounding, effective and permitted capabilities of the process; the other sets are empty."""
         self.process["capabilities"] = {kind: list(names) for kind in ("bounding", "effective", "permitted")}
         return self
 
     def namespace(self, kind: str, path: str | None = None) -> Bundle:
-        """A namespace of this type will be new, or joined by path."""
+        """Adds a namespace of this type, new or joined by path."""
         self.drop_namespace(kind)
         self.linux["namespaces"].append({"type": kind, **({"path": path} if path else {})})
         return self
 
     def drop_namespace(self, kind: str) -> Bundle:
-        """The namespace of this type will be the caller's."""
+        """Removes the namespace of this type, so that the process has the caller's."""
         self.linux["namespaces"] = [ns for ns in self.linux["namespaces"] if ns["type"] != kind]
         return self
 
     def map_users(self, host_id: int = 100000, size: int = 65536) -> Bundle:
-        """A new user namespace in which 0 is `host_id`; the root file system becomes its root's."""
+        """Adds a user namespace in which 0 is `host_id`, and gives it the root file system."""
         self.namespace("user")
         for key in ("uidMappings", "gidMappings"):
             self.linux[key] = [{"containerID": 0, "hostID": host_id, "size": size}]
@@ -167,7 +167,7 @@ class Bundle:
         return self
 
     def hook(self, stage: str, script: str, **more: Any) -> Bundle:
-        """A hook that runs `script` in a shell of the host, or of the container for startContainer."""
+        """Adds a hook that runs `script` in a shell: on the host, or for startContainer in the container."""
         entry = {"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/bin:/usr/bin:/usr/sbin"], **more}
         self.config.setdefault("hooks", {}).setdefault(stage, []).append(entry)
         return self

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fixtures for the tests of pyoci.cgroup on the kernel's own control groups, v1 and v2."""
+"""Fixtures for tests of pyoci.cgroup on the control groups of this machine, v1 and v2."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def has_v2(controller: str) -> bool:
 
 
 def tops() -> list[Path]:
-    """The directories of these tests in all hierarchies, as far as they exist."""
+    """Returns the directories of these tests in all hierarchies, as far as they exist."""
     return [place for mount in HOST.mounts if (place := Path(mount.mountpoint + PREFIX)).exists()]
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The engine's end of a console socket: it takes the terminal's master side by SCM_RIGHTS (unix(7))."""
+"""The engine's end of a console socket. It receives the master of a terminal by SCM_RIGHTS (unix(7))."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class ConsoleSocket:
         self.listener.close()
 
     def receive(self) -> Terminal:
-        """The terminal of the container: exactly one descriptor, with 1 to 4095 bytes beside it."""
+        """Returns the terminal of the container: exactly one descriptor, with 1 to 4095 bytes beside it."""
         connection, _ = self.listener.accept()
         with connection:
             connection.settimeout(5)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A containerd of the test's own, below one temporary directory, whose shim calls the runtime under test."""
+"""A containerd for the tests, in a temporary directory. Its shim calls the runtime under test."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt"
 
 
 def image(directory: Path, busybox: Path) -> Path:
-    """An OCI archive of busybox, by the project's own image maker."""
+    """Returns an OCI archive of busybox, by the project's own image maker."""
     archive_of_busybox(directory, busybox)
     output = directory / "image.tar"
     argv = [

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Kubernetes' way to a runtime: a containerd of the test's own, spoken to through the CRI, as the kubelet does.
+"""Calls a containerd of the tests through the CRI, as the kubelet does.
 
-`call` of a Client takes the name of a method and the fields of its request, by their names in cri.proto; a message is a
-dict, an enum's value its name.
-"""
+`Client.call` takes the name of a method and the fields of its request, by their names in cri.proto. A message is a
+dict, and the value of an enum is its name."""
 
 from __future__ import annotations
 
@@ -88,7 +87,7 @@ def write_network(directory: Path) -> None:
 
 @functools.cache
 def messages() -> dict[str, Any]:
-    """The classes of cri.proto, by their names."""
+    """Returns the classes of cri.proto, by their names."""
     text = re.sub("//.*", "", Path(__file__).with_suffix(".proto").read_text())
     file = descriptor_pb2.FileDescriptorProto(name="cri.proto", package=PACKAGE, syntax="proto3")
     for kind, name, body in re.findall(r"^(message|enum) (\w+) \{(.*?)\}", text, re.DOTALL | re.MULTILINE):
@@ -132,7 +131,7 @@ class Client:
 
 
 def pod_config(name: str, parent: str, logs: Path, **security: Any) -> dict[str, Any]:
-    """A PodSandboxConfig with what the kubelet always sets; `security` adds to its LinuxSandboxSecurityContext."""
+    """Returns a PodSandboxConfig as the kubelet writes it. `security` adds to its LinuxSandboxSecurityContext."""
     context = {"seccomp": {"profile_type": "RuntimeDefault"}, **security}
     context["namespace_options"] = {"pid": "CONTAINER", **context.get("namespace_options", {})}
     return {
@@ -144,7 +143,7 @@ def pod_config(name: str, parent: str, logs: Path, **security: Any) -> dict[str,
 
 
 def container_config(name: str, *command: str, **more: Any) -> dict[str, Any]:
-    """A ContainerConfig of the busybox image; `more` are further fields of it."""
+    """Returns a ContainerConfig of the busybox image; `more` are further fields of it."""
     return {
         "metadata": {"name": name},
         "image": {"image": IMAGE},
@@ -155,12 +154,12 @@ def container_config(name: str, *command: str, **more: Any) -> dict[str, Any]:
 
 
 def pairs(values: Mapping[str, str]) -> list[dict[str, str]]:
-    """A map, as it is on the wire."""
+    """Returns a map, as it is on the wire."""
     return [{"key": key, "value": value} for key, value in values.items()]
 
 
 def pid_of(info: Any) -> int:
-    """The process that a verbose answer names."""
+    """Returns the process that a verbose answer names."""
     return int(json.loads({pair.key: pair.value for pair in info}["info"])["pid"])
 
 
@@ -189,7 +188,7 @@ class Cri(Containerd):
         wait_until(self.ready, "the CRI after a restart", 20)
 
     def ready(self) -> bool:
-        """Whether the runtime and the network are ready, by Status."""
+        """Returns whether the runtime and the network are ready, by Status."""
         try:
             conditions = self.client.call("Status").status.conditions
         except grpc.RpcError:
@@ -197,7 +196,7 @@ class Cri(Containerd):
         return {one.type for one in conditions if one.status} >= {"RuntimeReady", "NetworkReady"}
 
     def pod(self, handler: str = HANDLER, sysctls: Mapping[str, str] | None = None, **security: Any) -> Pod:
-        """A running pod sandbox; `security` adds to its LinuxSandboxSecurityContext."""
+        """Starts a pod sandbox. `security` adds to its LinuxSandboxSecurityContext."""
         self.pods += 1
         name = f"pod{self.pods}"
         config = pod_config(name, f"/{self.parent}", self.tmp / "logs" / name, **security)
@@ -212,7 +211,7 @@ class Cri(Containerd):
             self.client.call("RemovePodSandbox", pod_sandbox_id=pod.id)
 
     def leftovers(self) -> list[str]:
-        """What is left of containers while the daemon runs; shims get the time to end."""
+        """Returns what is left of containers while the daemon runs. Shims get time to end."""
         wait_until(lambda: not self._processes(), f"the end of {self._processes()}", 10)
         mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
         left = [f"mount {target}" for target in mounts if target.startswith(f"{self.tmp}/")]
@@ -258,7 +257,7 @@ class Pod:
         return pid_of(self.answer().info)
 
     def create(self, name: str, *command: str, resources: Any = None, security: Any = None, **more: Any) -> Box:
-        """A container that waits for its start; `more` are further fields of its ContainerConfig."""
+        """Creates a container. `more` are further fields of its ContainerConfig."""
         config = container_config(name, *command, **more)
         context = {
             "namespace_options": self.config["linux"]["security_context"]["namespace_options"],
@@ -274,13 +273,13 @@ class Pod:
         return Box(self, made.container_id, Path(self.config["log_directory"]) / config["log_path"])
 
     def start(self, name: str, *command: str, **more: Any) -> Box:
-        """A container, created and started."""
+        """Creates and starts a container."""
         made = self.create(name, *command, **more)
         made.start()
         return made
 
     def output(self, name: str, script: str, **more: Any) -> str:
-        """What a shell that is a container's process prints; it must end with 0."""
+        """Runs a shell as the process of a container. Returns what it prints; it must exit with 0."""
         made = self.start(name, "/bin/sh", "-c", script, **more)
         status = made.ended()
         assert status.exit_code == 0, (status, made.log())
@@ -304,7 +303,7 @@ class Box:
         self.log_path = log_path
 
     def call(self, method: str, **fields: Any) -> Any:
-        """A method on this container."""
+        """Calls a method on this container."""
         return self.pod.cri.client.call(method, container_id=self.id, **fields)
 
     def start(self) -> None:
@@ -312,7 +311,7 @@ class Box:
         self.call("StartContainer")
 
     def status(self) -> Any:
-        """Its ContainerStatus."""
+        """Returns its ContainerStatus."""
         return self.call("ContainerStatus").status
 
     def state(self) -> str:
@@ -334,7 +333,7 @@ class Box:
         return self.call("ExecSync", cmd=list(command), timeout=timeout)
 
     def sh(self, script: str) -> str:
-        """What a shell in the container prints; it must end with 0."""
+        """Runs a shell in the container. Returns what it prints; it must exit with 0."""
         done = self.exec("/bin/sh", "-c", script)
         assert done.exit_code == 0, done
         text: str = done.stdout.decode()
@@ -346,7 +345,7 @@ class Box:
         return self.status()
 
     def log(self) -> list[str]:
-        """The lines of the log file, each with its end."""
+        """Returns the lines of the log file, each with its end."""
         return re.findall(".*\n", self.log_path.read_text())  # a terminal's \r is no end of a line
 
     def wait_for_log(self) -> str:

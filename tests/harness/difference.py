@@ -5,7 +5,10 @@ from __future__ import annotations
 
 
 class Difference:
-    """Tests that fail on one runtime for one reason; each is named by file, function and parameters, or by less."""
+    """Tests that fail on one runtime for one reason.
+
+    Each is named by file, function and parameters, or only the first.
+    """
 
     def __init__(self, runtime: str, reason: str, *tests: str, race: bool = False) -> None:
         self.runtime = runtime

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where runc 1.1 and crun 1.8, as Debian 12 ships them, do otherwise than a test says, and why.
+"""The tests that runc 1.1 and crun 1.8 of Debian 12 fail, and why; and the tests that pyoci does not pass yet.
 
-An entry is strict: a test that it names must fail on that runtime, and a pass is reported as an error, so that the
-table cannot outlive its reasons. Only a race, which does not fail each time, may pass. They show that the tests can
-fail; where they fail they are no reference. What pyoci cannot do yet stands here too.
+An entry is strict: a test that it names must fail on that runtime. A pass is reported as an error, so that the table
+stays true. Only a race, which does not fail every time, may pass. The entries prove that the tests can fail. A runtime
+is no reference for a test that it fails.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ TABLE = (*RUNC, *CRUN, *PYOCI)
 
 
 def find(node: str, runtime: str) -> Difference | None:
-    """The entry for a test, by its pytest node ID."""
+    """Returns the entry for a test, by its pytest node ID."""
     name = "/".join(node.split("/")[node.split("::")[0].count("/") - 1 :])
     file, _, rest = name.partition("::")
     keys = (name, f"{file}::{rest.partition('[')[0]}", file)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where crun 1.8.1, as Debian 12 ships it, does otherwise than the tests say."""
+"""The tests that crun 1.8.1 of Debian 12 fails, and why."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the tests ask of pyoci and it cannot do yet."""
+"""The tests that pyoci does not pass yet, and why."""
 
 from __future__ import annotations
 

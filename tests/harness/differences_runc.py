@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where runc 1.1.5, as Debian 12 ships it, does otherwise than the tests say."""
+"""The tests that runc 1.1.5 of Debian 12 fails, and why."""
 
 from __future__ import annotations
 

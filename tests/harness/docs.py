@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The documents: their fenced blocks, and how those are run.
+"""Reads the fenced blocks of the documents, and runs them.
 
-What a block is tells its language:
+The language of a block tells what it is:
 
-- ``console``: a line that begins with ``$ `` is a command (after a ``\\`` at its end it goes on in the next line), what
-  follows is what it prints. A line ``...`` stands for any lines. A command must end with 0, unless it shows an error.
-- ``sh``: a script that must end with 0.
-- ``json``, ``toml``, ``yaml``: parsed; after ``<!-- file: NAME -->`` also written to that file, for the commands below.
-- ``text``, ``python`` or nothing: shows something; holds no command.
+- ``console``: a line that begins with ``$ `` is a command, which continues after a ``\\`` at the end of a line. The
+  lines after it are its output; ``...`` stands for any lines. A command must exit with 0, unless its output is an
+  error.
+- ``sh``: a script that must exit with 0.
+- ``json``, ``toml``, ``yaml``: parsed; after ``<!-- file: NAME -->`` also written to that file, for later commands.
+- ``text``, ``python`` or nothing: text without commands.
 
-After ``<!-- not run: REASON -->`` a block is not run. Blocks of a document share a shell, in a directory of its own.
+A block after ``<!-- not run: REASON -->`` is not run. The blocks of a document share a shell and a directory.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ def documents() -> list[Path]:
 
 
 def blocks(path: Path) -> list[Block]:
-    """The fenced blocks of a document."""
+    """Returns the fenced blocks of a document."""
     found: list[Block] = []
     open_block: Block | None = None
     mark = about = ""
@@ -90,7 +91,7 @@ def blocks(path: Path) -> list[Block]:
 
 
 def commands(block: Block) -> list[Command]:
-    """What is to be run, in order."""
+    """Returns the commands of a block, in order."""
     if block.language == "sh":
         return [Command(block.text, None)]
     found: list[Command] = []
@@ -162,14 +163,14 @@ VOLATILE = [
 
 
 def settled(line: str) -> str:
-    """A line without what differs from run to run; the width of columns goes with it."""
+    """Returns a line without what differs from run to run, such as PIDs and the width of columns."""
     for pattern, stands_for in VOLATILE:
         line = pattern.sub(stands_for, line)
     return re.sub(r" {2,}", "  ", line).rstrip()
 
 
 def differs(shown: list[str], output: str) -> str:
-    """Where the output is not what the document shows; "" if it is. ``...`` stands for any lines."""
+    """Returns where the output differs from the document; "" if it does not. ``...`` stands for any lines."""
     wanted = [settled(line) for line in shown]
     while wanted and not wanted[-1]:
         wanted.pop()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What this machine can do, and the one thing that crun, and containerd for its metrics, need of it."""
+"""What this machine can do, and the hugetlb mount that crun, and the metrics of containerd, need."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def has_capability(number: int) -> bool:
-    """Whether this process may hand a capability on: it is in its bounding set."""
+    """Returns whether this process can pass a capability on, that is, whether its bounding set has it."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("CapBnd:"):
             return bool(int(line.split()[1], 16) >> number & 1)
@@ -44,7 +44,7 @@ def enter_private_mounts() -> None:
 
 @functools.cache
 def unified() -> bool:
-    """Whether /sys/fs/cgroup is cgroup v2."""
+    """Returns whether /sys/fs/cgroup is cgroup v2."""
     return (CGROUP_ROOT / "cgroup.controllers").exists()
 
 
@@ -96,7 +96,7 @@ def give_crun_hugetlb() -> None:
 
 @contextlib.contextmanager
 def every_hierarchy() -> Iterator[None]:
-    """The hugetlb mount for a while, in this thread's mount namespace alone.
+    """Mounts the hugetlb hierarchy for a while, in the mount namespace of this thread only.
 
     Without it containerd's shim, on a v1 host, reads no metrics and does not hear of an OOM.
     """

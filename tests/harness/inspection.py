@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What /proc tells about a process, as plain values (proc(5))."""
+"""Reads what /proc says about a process (proc(5))."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts", "time")
 
 
 def namespaces(pid: int) -> dict[str, str]:
-    """The namespaces of a process as `type -> "type:[inode]"`; types that the kernel lacks are left out."""
+    """Returns the namespaces of a process as `type -> "type:[inode]"`; types that the kernel lacks are left out."""
     found = {}
     for name in NAMESPACES:
         path = f"/proc/{pid}/ns/{name}"
@@ -21,7 +21,7 @@ def namespaces(pid: int) -> dict[str, str]:
 
 
 def owner_of(path: str) -> str:
-    """The user namespace that owns the namespace at a path, as `namespaces` tells it (ioctl_ns(2), NS_GET_USERNS)."""
+    """Returns the user namespace that owns a namespace, in the form of `namespaces` (ioctl_ns(2), NS_GET_USERNS)."""
     with open(path, "rb") as file:
         owner = fcntl.ioctl(file, 0xB701)
     try:
@@ -31,12 +31,12 @@ def owner_of(path: str) -> str:
 
 
 def status(pid: int) -> dict[str, str]:
-    """The fields of /proc/PID/status, each with its text."""
+    """Returns the fields of /proc/PID/status, each with its text."""
     return parse_status(Path(f"/proc/{pid}/status").read_text())
 
 
 def parse_status(text: str) -> dict[str, str]:
-    """The fields of a status file that a container printed."""
+    """Returns the fields of a status file that a container printed."""
     pairs = (line.split(":", 1) for line in text.splitlines() if ":" in line)
     return {name.strip(): value.strip() for name, value in pairs}
 
@@ -53,7 +53,7 @@ def descriptors(pid: int) -> dict[int, str]:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process runs: a zombie does not, and neither does PID 0."""
+    """Returns whether a process runs: a zombie does not, and neither does PID 0."""
     if pid <= 0:
         return False
     try:
@@ -64,13 +64,13 @@ def alive(pid: int) -> bool:
 
 
 def cgroups(pid: int) -> dict[str, str]:
-    """The control group of a process: `controllers -> path`; cgroup v2 has the empty name."""
+    """Returns the control group of a process: `controllers -> path`; cgroup v2 has the empty name."""
     lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
     return {line.split(":", 2)[1]: line.split(":", 2)[2] for line in lines}
 
 
 def descendants(root: int) -> list[int]:
-    """Every process below `root`, children before grandchildren. Zombies are included."""
+    """Returns every process below `root`, children before grandchildren. Zombies are included."""
     children: dict[int, list[int]] = {}
     for name in os.listdir("/proc"):
         if not name.isdigit():
@@ -111,5 +111,5 @@ def parse_mounts(text: str) -> dict[str, Mount]:
 
 
 def mounts(pid: int) -> dict[str, Mount]:
-    """The mounts that a process sees."""
+    """Returns the mounts that a process sees."""
     return parse_mounts(Path(f"/proc/{pid}/mountinfo").read_text())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The schemas that the project ships, as validators."""
+"""Validators for the schemas of the project."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ SCHEMAS = REPOSITORY / "schema"
 
 
 def _retrieve(uri: str) -> referencing.Resource[Any]:
-    """A schema that another refers to by its file name."""
+    """Returns a schema that another refers to by its file name."""
     document = json.loads((SCHEMAS / Path(uri).name).read_text())
     return referencing.Resource.from_contents(document, referencing.jsonschema.DRAFT202012)
 
 
 def schema(name: str) -> jsonschema.protocols.Validator:
-    """A validator for schema/NAME; references between the files are resolved on disk."""
+    """Returns a validator for schema/NAME; references between the files are resolved on disk."""
     document: dict[str, Any] = json.loads((SCHEMAS / name).read_text())
     kind = jsonschema.validators.validator_for(document)
     kind.check_schema(document)

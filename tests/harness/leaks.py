@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a test left behind. A runtime that passes a test but leaves something has failed it."""
+"""Finds what a test left behind. A runtime that leaves something behind has failed the test."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fixtures and hooks of the black-box tests; a conftest.py imports them by name."""
+"""Fixtures and hooks of the black-box tests. A conftest.py imports them by name."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def busybox() -> Iterator[Path]:
-    """One copy of busybox that the root file systems hard-link, so that no test can reach the host's."""
+    """Returns one copy of busybox that the root file systems hard-link, so that no test can reach the host's."""
     directory = Path(tempfile.mkdtemp(prefix="pyoci-tests-"))
     shutil.copy2("/bin/busybox", directory / "busybox")
     (directory / "busybox").chmod(0o755)
@@ -95,11 +95,11 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 
 @pytest.fixture(scope="session")
 def state_schema() -> jsonschema.protocols.Validator:
-    """A validator of the state document."""
+    """Returns a validator of the state document."""
     return schema("state.json")
 
 
 @pytest.fixture(scope="session")
 def features_schema() -> jsonschema.protocols.Validator:
-    """A validator of the features document."""
+    """Returns a validator of the features document."""
     return schema("features.json")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""podman with a storage of its own, below one temporary directory, that calls the runtime under test."""
+"""A podman for the tests, with its storage in a temporary directory. It calls the runtime under test."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ network_config_dir = "{tmp}/networks"
 
 
 def archive_of_busybox(directory: Path, busybox: Path) -> Path:
-    """A tar file with a root file system, for `podman import` and our own image."""
+    """Returns a tar file with a root file system, for `podman import` and our own image."""
     make_rootfs(directory / "box", busybox)
     path = directory / "box.tar"
     with tarfile.open(path, "w") as tar:
@@ -41,7 +41,7 @@ def archive_of_busybox(directory: Path, busybox: Path) -> Path:
 
 
 def supports() -> str:
-    """What the drop-in that `make install` ships tells podman of runtimes."""
+    """Returns what the drop-in that `make install` ships tells podman of runtimes."""
     lines = (REPOSITORY / "packaging/pyoci.conf.in").read_text().splitlines()
     return "\n".join(line for line in lines if line.startswith("runtime_supports_"))
 

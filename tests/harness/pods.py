@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pods as tests make them: a manifest from Python values, run in the foreground or in the background."""
+"""Pods for tests: manifests from Python values, run in the foreground or in the background."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Pods:
         bundle.make_rootfs(self.image, runtime.busybox)
 
     def container(self, name: str, script: str = WAITS, **fields: Any) -> dict[str, Any]:
-        """A container that runs a shell script."""
+        """Returns a container that runs a shell script."""
         return {"name": name, "image": "dir:image", "command": ["sh", "-c", script], **fields}
 
     def manifest(self, *containers: dict[str, Any], **spec: Any) -> Path:
@@ -43,17 +43,17 @@ class Pods:
         return self.runtime.call("pod", "run", self.manifest(*containers, **spec))
 
     def output(self, *containers: dict[str, Any], **spec: Any) -> str:
-        """What the containers of a pod print; it must end well."""
+        """Runs a pod that must succeed. Returns what its containers print."""
         result = self.run(*containers, **spec)
         assert result.code == 0, result
         return result.out
 
     def front(self, path: Path, *flags: str) -> Front:
-        """A pod in the foreground, without waiting."""
+        """Starts a pod in the foreground, without waiting for it."""
         return Front(self, path, *flags)
 
     def start(self, *containers: dict[str, Any], flags: tuple[str, ...] = (), **spec: Any) -> Pod:
-        """A pod in the background; to be used as a context."""
+        """Runs a pod in the background while the context lasts."""
         path = self.manifest(*containers, **spec)
         result = self.runtime.ok("pod", "run", "-d", *flags, path)
         assert result.out == f"{path.stem}\n"
@@ -87,16 +87,16 @@ class Pod:
             self.pods.assert_nothing_left()
 
     def inspect(self) -> dict[str, Any]:
-        """The document of `pod inspect`."""
+        """Returns the document of `pod inspect`."""
         document: dict[str, Any] = json.loads(self.runtime.ok("pod", "inspect", "-f", "json", self.name).out)
         return document
 
     def member(self, name: str) -> dict[str, Any]:
-        """One container of that document."""
+        """Returns one container of that document."""
         return next(one for one in self.inspect()["containers"] if one["name"] == name)
 
     def pid(self, name: str) -> int:
-        """The PID of a container's init on the host."""
+        """Returns the PID of a container's init on the host."""
         pid: int = self.member(name)["pid"]
         return pid
 
@@ -105,11 +105,11 @@ class Pod:
         return [(event["container"], event["event"]) for event in self.inspect()["events"]]
 
     def logs(self, *args: str) -> str:
-        """What `pod logs` prints."""
+        """Returns the output of `pod logs`."""
         return self.runtime.ok("pod", "logs", self.name, *args).out
 
     def sh(self, container: str, script: str) -> str:
-        """What a shell prints that `exec` runs in a container."""
+        """Runs a shell in a container by `exec`. Returns what it prints."""
         return self.runtime.ok("exec", f"{self.name}.{container}", "/bin/sh", "-c", script).out
 
     def wait_for_log(self, container: str, text: str, timeout: float = 5.0) -> None:
@@ -117,13 +117,13 @@ class Pod:
         wait_until(lambda: text in self.logs(container), f"{text!r} in the log of {container}", timeout)
 
     def wait_for_end(self, timeout: float = 10.0) -> dict[str, Any]:
-        """Follows the logs until the pod has ended; gives the last document."""
+        """Follows the logs until the pod has ended. Returns the last document."""
         self.runtime.ok("pod", "logs", "-f", self.name, timeout=timeout)
         wait_until(lambda: self.inspect()["phase"] in ("Succeeded", "Failed"), f"the end of {self.name}", timeout)
         return self.inspect()
 
     def stop(self, *flags: str) -> dict[str, Any]:
-        """`pod stop`; gives the last document."""
+        """Calls `pod stop`. Returns the last document."""
         self.runtime.ok("pod", "stop", *flags, self.name)
         return self.inspect()
 

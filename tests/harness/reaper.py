@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The duty of a subreaper: containers become this process's children when `create` ends, as with conmon.
+"""Reaps containers. This process is a subreaper, so containers become its children when `create` ends, as with conmon.
 
-A process that nobody collects holds up the end of a PID namespace that it was in, so each wait of the harness
-also collects. What was collected can be asked for by PID.
+A zombie delays the end of the PID namespace that it was in. Each wait of the harness therefore reaps, and keeps the
+status of what it reaped by PID.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def wait_for_end(pid: int, timeout: float) -> bool:
 
 
 def wait_for_call(child: subprocess.Popen[bytes], timeout: float) -> int | None:
-    """The exit code of a call of our own, or None when the time is over."""
+    """Waits for a call of our own. Returns its exit code, or None if it takes too long."""
     CALLS.add(child.pid)
     if not wait_for_end(child.pid, timeout):
         return None

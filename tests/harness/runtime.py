@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command under test, called as engines call it, and a container of it."""
+"""The command under test, called as engines call it, and its containers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Result:
         self._kept = {out: "", err: ""}
 
     def _read(self, path: Path) -> str:
-        """The text of a file, or what it last was: the files are gone when pytest shows a failure."""
+        """Returns the text of a file, or its last text: the files are gone when pytest shows a failure."""
         if path.exists():
             self._kept[path] = path.read_text(errors="replace")
         return self._kept[path]
@@ -75,7 +75,7 @@ class Runtime:
         self._count = 0
 
     def number(self) -> int:
-        """A number that this test has not used yet."""
+        """Returns a number that this test has not used yet."""
         self._count += 1
         return self._count
 
@@ -129,12 +129,12 @@ class Runtime:
         return result.err
 
     def bundle(self, name: str = "") -> bundles.Bundle:
-        """A new bundle; its name is also the ID of its container."""
+        """Returns a new bundle; its name is also the ID of its container."""
         name = name or f"{self.prefix}-{self.number()}"
         return bundles.Bundle(self.tmp / name, name, self.busybox)
 
     def container(self, bundle: bundles.Bundle, container_id: str = "") -> Container:
-        """A handle for the container of a bundle, which is not made by this."""
+        """Returns a handle for the container of a bundle, and does not create it."""
         handle = Container(self, bundle, container_id or bundle.name)
         self.containers.append(handle)
         return handle
@@ -161,7 +161,7 @@ class Runtime:
         return self.call("run", "--bundle", bundle.path, *flags, handle.id, **how)
 
     def output(self, bundle: bundles.Bundle, *flags: str | Path, **how: Any) -> str:
-        """What the container of a bundle prints; it must end with 0."""
+        """Runs the container of a bundle. Returns what it prints; it must exit with 0."""
         result = self.run(bundle, *flags, **how)
         assert result.code == 0, result
         return result.out
@@ -179,7 +179,7 @@ class Runtime:
         assert not left, f"left behind: {left}"
 
     def leftovers(self) -> list[str]:
-        """What is left of the test's containers; it is taken away by looking."""
+        """Returns what is left of the test's containers, and removes it."""
         return [
             *leaks.processes(self.spare),
             *leaks.control_groups(self.prefix),
@@ -218,7 +218,7 @@ class Container:
         self.runtime.ok("start", self.id)
 
     def state(self) -> dict[str, Any]:
-        """The state document."""
+        """Returns the state document."""
         document: dict[str, Any] = json.loads(self.runtime.ok("state", self.id).out)
         return document
 
@@ -241,7 +241,7 @@ class Container:
         return self.runtime.call("exec", *flags, self.id, *args, **how)
 
     def sh(self, script: str, *flags: str) -> str:
-        """What a shell in the container prints."""
+        """Runs a shell in the container. Returns what it prints."""
         result = self.exec("/bin/sh", "-c", script, flags=flags)
         assert result.code == 0, result
         return result.out
@@ -273,7 +273,7 @@ def wait_until(condition: Any, what: str, timeout: float = 5.0) -> None:
 
 @contextlib.contextmanager
 def stranger(seconds: int = 60) -> Any:
-    """A host process that no container owns, for tests that must not harm it."""
+    """Starts a process of the host, which tests must not harm."""
     child = subprocess.Popen(["/bin/sleep", str(seconds)])
     reaper.CALLS.add(child.pid)
     try:

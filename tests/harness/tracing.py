@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""System calls of a call of the runtime, by strace(1)."""
+"""Traces the system calls of a runtime with strace(1)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CALLS = "open,openat,openat2,execve,execveat,clone,clone3,fork,vfork"
 
 
 def trace(runtime: Runtime, container_id: str, *words: str, cwd: Path | None = None) -> list[str]:
-    """The calls that open, execute or clone, of one call and all its children, which must succeed.
+    """Traces one call and all its children, which must succeed. Returns the calls that open, execute or clone.
 
     strace follows the container's first process, so that of `create` the container is deleted in the end.
     """
@@ -54,12 +54,12 @@ def pid_of(line: str) -> int:
 
 
 def runtime_process(runtime: Runtime, lines: list[str]) -> int:
-    """The process that executed the runtime's command."""
+    """Returns the process that executed the runtime's command."""
     return next(pid_of(line) for line in lines if f'execve("{runtime.command}"' in line)
 
 
 def children(lines: list[str], parent: int) -> list[int]:
-    """The processes, not threads, that one process cloned."""
+    """Returns the processes, not threads, that one process cloned."""
     found = []
     for index, line in enumerate(lines):
         call = line.split(maxsplit=1)[1]
