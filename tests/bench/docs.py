@@ -35,8 +35,8 @@ NOTES = {
     "exact to about 100 KiB. The private memory of a created container is Private_Clean + Private_Dirty of its first "
     "process.",
     "scale": "The other containers are copies of one stopped container's state under other IDs. The last table shows "
-    "the ratios of the medians with the most and with the fewest of them. A hundred containers: `create` and `start` of "
-    "each, in sequence; then all `create` at the same time, and after them all `start`.",
+    "the ratios of the medians with the most and with the fewest of them. A hundred containers: `create` and `start` "
+    "of each, in sequence; then all `create` at the same time, and after them all `start`.",
     "engines": "Most of the time is the engine's own. Storage and daemon belong to the benchmark.",
 }
 

@@ -23,10 +23,10 @@ FILE = Path(__file__).parent / "instructions.json"
 LIMIT = 900  # seconds for one verb: a step takes 3 to 40 µs
 NOTE = (
     "Executed in user space by the runtime's own process from its exec to its exit, including what it executes in its",
-    "place, but without its children (the container, and what creates it). Each verb is counted whole, step by step, on",
-    "a real container in the right state (tests/bench/instructions.c). Two counts of the same build differ by less than",
-    "1%. crun 1.8 with a filter is left out, because it compiles the filter in each call, and so is runc, whose Go",
-    "threads share the work differently each time. `make bench-instructions` counts again.",
+    "place, but without its children (the container, and what creates it). Each verb is counted whole, step by step,",
+    "on a real container in the right state (tests/bench/instructions.c). Two counts of the same build differ by less",
+    "than 1%. crun 1.8 with a filter is left out, because it compiles the filter in each call, and so is runc, whose",
+    "Go threads share the work differently each time. `make bench-instructions` counts again.",
 )
 FILTERED = "{}, podman's filter, cached"
 OTHERS = 10
