@@ -185,13 +185,6 @@ def _known_options(name: str) -> str:
     return f"did you mean {near[0]}?" if near else "a bind mount takes ro, nosuid, nodev, noexec and the like"
 
 
-def _cgroups_path(config: ContainerConfig) -> Fault | None:
-    path = config.cgroups_path
-    if ".." in path and ".." in path.split("/"):
-        return "/linux/cgroupsPath", "leads out of the cgroup hierarchy", path, "leave out the parts '..'"
-    return None
-
-
 def _seccomp_errno(config: ContainerConfig) -> Fault | None:
     seccomp = config.seccomp
     if not seccomp:
@@ -271,7 +264,6 @@ CONFIG_RULES: tuple[Callable[[ContainerConfig], Fault | None], ...] = (
     _time_offsets,
     _sysctl,
     _mounts,
-    _cgroups_path,
     _seccomp_errno,
 )
 PROCESS_RULES: tuple[Callable[[ProcessConfig], Fault | None], ...] = (

@@ -109,7 +109,7 @@ TABLE: dict[str, Support] = {
     "/linux/resources/pids": built("cgroup/resources.py"),
     "/linux/resources/unified": built("cgroup/resources.py"),
     "/linux/resources/blockIO": refused("limits of block I/O"),
-    "/linux/resources/hugepageLimits": refused("limits of huge pages"),
+    "/linux/resources/hugepageLimits": built("cgroup/resources.py"),
     "/linux/resources/network": refused("network classes and priorities"),
     "/linux/resources/rdma": refused("limits of RDMA"),
     "/linux/rootfsPropagation": built("plan/order.py"),

@@ -9,6 +9,7 @@ import functools
 import os
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -75,6 +76,15 @@ def bare_directories() -> set[Path]:
     return {Path(entry.path) for entry in os.scandir(CGROUP_ROOT) if entry.is_dir() and not os.path.ismount(entry.path)}
 
 
+def mount_hugetlb(target: Path) -> None:
+    """Mounts the hierarchy. The kernel needs a moment to take a controller out of cgroup v2."""
+    command = ["mount", "-t", "cgroup", "-o", "hugetlb", "cgroup", str(target)]
+    end = time.monotonic() + 10
+    while time.monotonic() < end and subprocess.run(command, capture_output=True, check=False).returncode:
+        time.sleep(0.1)
+    assert os.path.ismount(target), f"not mounted in 10 s: {command}"
+
+
 def give_crun_hugetlb() -> None:
     """crun refuses a v1 host without a hugetlb mount: make one, in a mount namespace of this process alone.
 
@@ -82,16 +92,22 @@ def give_crun_hugetlb() -> None:
     """
     if unified() or os.path.ismount(CGROUP_ROOT / "hugetlb"):
         return
+    enabled = CGROUP_ROOT / "unified/cgroup.subtree_control"
+    if enabled.exists() and "hugetlb" in enabled.read_text():  # a test of cgroup v2 left it there, and so it is in use
+        enabled.write_text("-hugetlb")
     enter_private_mounts()
-    with tempfile.TemporaryDirectory() as staging:
-        subprocess.run(["mount", "-t", "tmpfs", "cgroups", staging], check=True)
+    staging = Path(tempfile.mkdtemp())
+    subprocess.run(["mount", "-t", "tmpfs", "cgroups", staging], check=True)
+    try:
         for name in controllers():
-            (Path(staging) / name).mkdir()
-            subprocess.run(["mount", "--bind", CGROUP_ROOT / name, Path(staging) / name], check=True)
-        (Path(staging) / "hugetlb").mkdir()
-        subprocess.run(["mount", "-t", "cgroup", "-o", "hugetlb", "cgroup", Path(staging) / "hugetlb"], check=True)
+            (staging / name).mkdir()
+            subprocess.run(["mount", "--bind", CGROUP_ROOT / name, staging / name], check=True)
+        (staging / "hugetlb").mkdir()
+        mount_hugetlb(staging / "hugetlb")
         subprocess.run(["mount", "--rbind", staging, CGROUP_ROOT], check=True)
+    finally:  # whatever failed: nothing may walk through these mounts, to remove what is in them
         subprocess.run(["umount", "-l", staging], check=True)
+        staging.rmdir()
 
 
 @contextlib.contextmanager

@@ -85,6 +85,32 @@ def test_ambient_is_a_part_of_inheritable(runtime: Runtime) -> None:
     assert found["permitted"] == found["effective"] == found["ambient"] == mask(CHOWN)
 
 
+def test_what_cannot_be_granted_is_a_warning(runtime: Runtime) -> None:
+    """ "Any value which cannot be mapped to a relevant kernel interface, or cannot be granted otherwise, MUST be logged
+    as a warning" (config.md, "capabilities"), and the container runs."""
+    bundle = runtime.bundle().args("/bin/true")
+    bundle.process["capabilities"] = {
+        "bounding": ["CAP_KILL", "CAP_NONESUCH"],
+        "permitted": ["CAP_KILL", "CAP_NONESUCH", "SYS_ADMIN"],
+        "ambient": ["CAP_KILL", "CAP_CHOWN"],
+    }
+    log = runtime.tmp / "log"
+    result = runtime.ok("--log", log, "run", "--bundle", bundle.path, bundle.save().name)
+    warnings = [line for line in log.read_text().splitlines() if "level=warning" in line]
+    told = " ".join(warnings)
+    assert "CAP_NONESUCH, SYS_ADMIN" in told
+    assert "CAP_CHOWN, CAP_KILL" in told
+    assert "/process/capabilities" in told
+    assert result.out == ""
+
+
+def test_no_warning_without_a_reason(runtime: Runtime) -> None:
+    names = ["CAP_KILL"]
+    bundle = runtime.bundle().args("/bin/true")
+    bundle.process["capabilities"] = dict.fromkeys(SETS, names)
+    assert runtime.run(bundle).err == ""
+
+
 def test_inheritable_alone(runtime: Runtime) -> None:
     names = ["CAP_KILL"]
     found = sets_of(runtime, {"bounding": names, "effective": names, "permitted": names, "inheritable": names})

@@ -8,7 +8,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from harness.bundle import bind
+from harness.bundle import bind, mount
 from harness.runtime import Runtime
 
 DEFAULT = {"null": "1:3", "zero": "1:5", "full": "1:7", "random": "1:8", "urandom": "1:9", "tty": "5:0"}
@@ -142,6 +142,41 @@ def test_dev_that_is_bound(runtime: Runtime) -> None:
     bundle.config["mounts"] = [*keep, bind(volume, "/dev", "rbind")]
     assert runtime.output(bundle) == "ok\n"
     assert {entry.name: entry.lstat().st_mtime_ns for entry in volume.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("destination", "kind", "options"),
+    [
+        ("/dev", "rbind", ()),
+        ("//dev", "none", ("bind",)),
+        ("/dev/.", "bind", ("rbind",)),
+        ("dev/", "bind", ("bind", "rprivate")),
+        ("/x/../dev", "none", ("rbind",)),
+    ],
+)
+def test_nothing_is_made_in_a_dev_that_is_bound(
+    runtime: Runtime, destination: str, kind: str, options: tuple[str, ...]
+) -> None:
+    """However the bind is written: the nodes and links would be made in a directory of the host."""
+    volume = runtime.tmp / "dev"
+    volume.mkdir()
+    bundle = runtime.bundle().args("/bin/ls", "/dev")
+    keep = [entry for entry in bundle.mounts if not entry["destination"].startswith("/dev")]
+    bundle.config["mounts"] = [*keep, mount(destination, kind, str(volume), *options)]
+    bundle.linux["devices"] = [{"path": "/dev/extra", "type": "p"}]
+    runtime.run(bundle)
+    assert os.listdir(volume) == []
+
+
+def test_nodes_are_made_where_a_tmpfs_covers_a_bind(runtime: Runtime) -> None:
+    """The last mount on /dev is what the container sees."""
+    volume = runtime.tmp / "dev"
+    volume.mkdir()
+    bundle = runtime.bundle().sh("stat -c %t:%T /dev/null")
+    index = [entry["destination"] for entry in bundle.mounts].index("/dev")
+    bundle.mounts.insert(index, bind(volume, "/dev"))
+    assert runtime.output(bundle) == "1:3\n"
+    assert os.listdir(volume) == []
 
 
 def test_device_rule_denies(runtime: Runtime) -> None:

@@ -173,6 +173,27 @@ def test_process_document(container: Container) -> None:
     assert result.out.split() == ["7", "/work", "1", "100"]
 
 
+def test_process_document_through_a_pipe(container: Container) -> None:
+    """``exec --process <(...)`` of a shell."""
+    text = spec(container, args=["/bin/echo", "piped"]).read_bytes()
+    read, write = os.pipe()
+    try:
+        os.write(write, text)
+        os.close(write)
+        result = container.runtime.ok("exec", "--process", f"/dev/fd/{read}", container.id, pass_fds=[read])
+    finally:
+        os.close(read)
+    assert result.out == "piped\n"
+
+
+def test_process_document_that_never_comes(container: Container) -> None:
+    """Nobody opens the FIFO to write: exec ends, and says what it waited for."""
+    fifo = container.runtime.tmp / "fifo"
+    os.mkfifo(fifo)
+    error = container.runtime.fails("exec", "--process", fifo, container.id)
+    assert "the pipe was not written and closed within 4 s" in error
+
+
 def test_process_document_umask(container: Container) -> None:
     path = spec(container, args=["/bin/sh", "-c", "umask"], user={"uid": 0, "gid": 0, "umask": 0o077})
     assert container.runtime.ok("exec", "--process", path, container.id).out == "0077\n"

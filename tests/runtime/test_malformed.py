@@ -58,7 +58,7 @@ CASES: dict[str, tuple[str, Any, str]] = {
     "device rule without allow": ("linux.resources.devices", [{"access": "rwm"}], "allow"),
     "device rule of an unknown access": ("linux.resources.devices", [{"allow": True, "access": "xyz"}], "access"),
     "device path relative": ("linux.devices", [{"path": "dev/x", "type": "c", "major": 1, "minor": 3}], "path"),
-    "masked paths relative": ("linux.maskedPaths", ["proc/keys"], "proc/keys"),
+    "masked path empty": ("linux.maskedPaths", [""], "maskedPaths"),
     "readonly paths a text": ("linux.readonlyPaths", "/proc/sys", "readonlyPaths"),
     "sysctl a number": ("linux.sysctl", {"net.ipv4.ip_forward": 1}, "ip_forward"),
     "seccomp without a default": ("linux.seccomp", {"syscalls": []}, "defaultAction"),
@@ -88,6 +88,7 @@ CASES: dict[str, tuple[str, Any, str]] = {
     "annotations with a number": ("annotations", {"a": 1}, "annotations"),
     "hostname a number": ("hostname", 1, "hostname"),
 }
+VERSIONS = ["1.0.0", "1.0.2-dev", "1.3.0", "1.4.0", "1.30.1-rc.1+up"]  # a minor version only adds, so says the semver
 NOT_JSON = {
     "empty": b"",
     "half": b'{"ociVersion": "1.0.2", "process": {',
@@ -105,6 +106,14 @@ def assert_refused(runtime: Runtime, error: str, word: str) -> None:
     assert word.lower() in error.lower(), error
     assert len(error.strip().splitlines()) == 1, error
     runtime.assert_clean()
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_version_1_is_accepted(runtime: Runtime, version: str) -> None:
+    """The first engine that writes the next minor version must not stop every container."""
+    bundle = runtime.bundle().args("/bin/echo", "ok")
+    bundle.config["ociVersion"] = version
+    assert runtime.output(bundle) == "ok\n"
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -252,6 +252,15 @@ def test_rootfs_propagation_shared(runtime: Runtime) -> None:
     assert "shared" in table(runtime, bundle)["/"].propagation
 
 
+def test_rootfs_propagation_empty(runtime: Runtime) -> None:
+    """An engine writes the empty text for what nobody asked for."""
+    bundle = runtime.bundle()
+    bundle.linux["rootfsPropagation"] = ""
+    found = table(runtime, bundle)["/"].propagation
+    assert "shared" not in found
+    assert "unbindable" not in found
+
+
 def test_rootfs_propagation_unknown(runtime: Runtime) -> None:
     bundle = runtime.bundle()
     bundle.linux["rootfsPropagation"] = "nonesuch"
@@ -276,6 +285,39 @@ def test_rootfs_by_absolute_path(runtime: Runtime) -> None:
     bundle = runtime.bundle().args("/bin/echo", "ok")
     bundle.config["root"]["path"] = str(bundle.rootfs)
     assert runtime.output(bundle) == "ok\n"
+
+
+@pytest.mark.parametrize("option", ["readonly", "r0", "nosiud", "ro,nosiud"])
+def test_unknown_option_of_a_bind(runtime: Runtime, option: str) -> None:
+    """The kernel ignores the data of a bind mount: a misspelt ro would leave it writable."""
+    bundle = runtime.bundle().sh("echo x > /volume/new")
+    volume = shared_directory(runtime)
+    bundle.mounts.append(mount("/volume", "bind", str(volume), "bind", option))
+    error = runtime.refuses(bundle)
+    assert option.rpartition(",")[2] in error
+    assert "mounts/7/options" in error
+    assert not (volume / "new").exists()
+
+
+def test_misspelt_bind(runtime: Runtime) -> None:
+    """The type bind says what is meant, and still what nobody knows is refused."""
+    bundle = runtime.bundle().args("/bin/true")
+    bundle.mounts.append(mount("/volume", "bind", str(shared_directory(runtime)), "bnd"))
+    runtime.refuses(bundle)
+
+
+@pytest.mark.parametrize("options", [("sync", "lazytime"), ("nofail", "_netdev"), ("x-systemd.automount", "loud")])
+def test_options_without_effect_on_a_bind(runtime: Runtime, options: tuple[str, ...]) -> None:
+    """What belongs to a superblock, and what mount(8) keeps for itself."""
+    bundle = runtime.bundle().args("/bin/true")
+    bundle.mounts.append(bind(shared_directory(runtime), "/volume", *options))
+    runtime.output(bundle)
+
+
+def test_several_options_in_one_text(runtime: Runtime) -> None:
+    bundle = runtime.bundle()
+    bundle.mounts.append(mount("/volume", "bind", str(shared_directory(runtime)), "bind,ro,nosuid"))
+    assert {"ro", "nosuid"} <= table(runtime, bundle)["/volume"].options
 
 
 def test_bind_of_a_file(runtime: Runtime) -> None:
@@ -426,6 +468,18 @@ def test_masked_path_that_is_named_twice(runtime: Runtime) -> None:
     bundle.linux["maskedPaths"] = ["/proc/keys", "/proc/keys", "/proc/./keys"]
     bundle.linux["readonlyPaths"] = ["/proc/bus", "/proc/./bus", "/proc/bus"]
     assert runtime.output(bundle) == "1\n1\n"
+
+
+def test_paths_that_are_relative(runtime: Runtime) -> None:
+    """They count from the root, as in the other runtimes; the specification wants absolute ones."""
+    bundle = runtime.bundle().sh("cat /work/secret; echo x > /work/dir/file")
+    (bundle.rootfs / "work/secret").write_text("secret")
+    (bundle.rootfs / "work/dir").mkdir()
+    bundle.linux["maskedPaths"] = ["work/secret"]
+    bundle.linux["readonlyPaths"] = ["work/dir"]
+    result = runtime.run(bundle)
+    assert result.out == ""
+    assert "/work/dir/file: Read-only file system" in result.err
 
 
 def test_masked_file_and_directory(runtime: Runtime) -> None:

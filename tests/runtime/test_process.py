@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,29 @@ def test_env_of_a_later_duplicate_counts(runtime: Runtime) -> None:
     bundle = runtime.bundle().args("/bin/sh", "-c", "echo $A")
     bundle.process["env"] = ["PATH=/bin", "A=1", "A=2"]
     assert runtime.output(bundle) == "2\n"
+
+
+@pytest.mark.parametrize("by_exec", [False, True])
+def test_each_variable_once(runtime: Runtime, by_exec: bool) -> None:
+    """getenv(3) takes the first of a name, some programs the last: only the last one given is there."""
+    bundle = runtime.bundle()
+    env = ["A=1", "PATH=/bin", "HOME=/x", "A=2", "B=", "A=3=4", "B=5"]
+    if by_exec:
+        (runtime.tmp / "process.json").write_text(json.dumps({**bundle.process, "args": ["/bin/env"], "env": env}))
+        container = runtime.start(bundle)
+        out = runtime.ok("exec", "--process", runtime.tmp / "process.json", container.id).out
+    else:
+        bundle.args("/bin/env").process["env"] = env
+        out = runtime.output(bundle)
+    assert sorted(out.splitlines()) == ["A=3=4", "B=5", "HOME=/x", "PATH=/bin"]
+
+
+def test_flag_of_exec_replaces_a_variable(runtime: Runtime) -> None:
+    bundle = runtime.bundle()
+    bundle.process["env"] = ["PATH=/bin", "HOME=/x", "A=1"]
+    container = runtime.start(bundle)
+    out = runtime.ok("exec", "-e", "A=2", "-e", "A=3", "-e", "B=4", container.id, "/bin/env").out
+    assert sorted(out.splitlines()) == ["A=3", "B=4", "HOME=/x", "PATH=/bin"]
 
 
 def test_no_env_at_all(runtime: Runtime) -> None:
@@ -132,6 +156,22 @@ def test_home_of_the_config_counts(runtime: Runtime) -> None:
     bundle = runtime.bundle().sh("echo $HOME")
     bundle.process["env"].append("HOME=/mine")
     assert runtime.output(bundle) == "/mine\n"
+
+
+@pytest.mark.parametrize("env", [["HOME="], ["HOME=/mine", "HOME="]])
+def test_empty_home_is_looked_up(runtime: Runtime, env: list[str]) -> None:
+    bundle = runtime.bundle().sh("echo $HOME")
+    bundle.process["user"] = {"uid": 1000, "gid": 1000}
+    bundle.process["env"] += env
+    assert runtime.output(bundle) == "/work\n"
+
+
+def test_more_groups_than_the_kernel_takes(runtime: Runtime) -> None:
+    bundle = runtime.bundle()
+    bundle.process["user"]["additionalGids"] = [7] * 100000
+    error = runtime.refuses(bundle)
+    if runtime.kind == "pyoci":
+        assert "/process/user/additionalGids: has 100000 entries; the kernel takes 65536 groups" in error
 
 
 def test_home_without_passwd(runtime: Runtime) -> None:

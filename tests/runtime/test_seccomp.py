@@ -158,6 +158,13 @@ def test_unknown_call_names_are_skipped(runtime: Runtime) -> None:
     assert runtime.output(bundle) == "ok\n"
 
 
+def test_agent_without_notifications_is_ignored(runtime: Runtime) -> None:
+    """podman and docker hand listenerPath on, whatever the actions are; without SCMP_ACT_NOTIFY nobody is asked."""
+    bundle = runtime.bundle().args("/bin/echo", "ok")
+    bundle.linux["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": str(runtime.tmp / "agent.sock")}
+    assert runtime.output(bundle) == "ok\n"
+
+
 def test_unknown_action(runtime: Runtime) -> None:
     bundle = with_profile(runtime, "true", profile("SCMP_ACT_NONE"))
     assert "SCMP_ACT_NONE" in runtime.refuses(bundle)

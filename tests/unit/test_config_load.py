@@ -107,7 +107,6 @@ MALFORMED: list[tuple[str, Any, str]] = [
     ("/linux/resources/pids", {"limit": -2}, "-1"),
     ("/linux/resources/devices/0/access", "rwx", "letters r, w, m"),
     ("/linux/resources/unified", {"../x": "1"}, "memory.high"),
-    ("/linux/cgroupsPath", "/a/../../b", "leave out"),
     ("/linux/rootfsPropagation", "public", "rslave"),
     ("/linux/seccomp", {"defaultAction": "ALLOW"}, "SCMP_ACT_ALLOW"),
     ("/linux/seccomp", {}, "missing"),
@@ -239,6 +238,31 @@ def test_names_of_properties_cannot_break_the_line(tmp_path: Path) -> None:
     assert "\x1b" not in line
     assert "/linux/sysctl/net.\\n\\x1b[31m~0~1xxx" in line
     assert len(line) < 1000
+
+
+@pytest.mark.parametrize(
+    ("pointer", "value", "text"),
+    [
+        ("/ociVersion", "1.0", "(it is '1.0'); expected 1.MINOR.PATCH, such as 1.3.0 (version of the runtime spec"),
+        ("/process/cwd", "work", "(it is 'work'); expected an absolute path of at most 4095 characters (working dir"),
+        ("/linux/namespaces/0/type", "netwrok", "; expected one of pid, network, mount, ipc, uts, user, cgroup, time"),
+        ("/process/rlimits/0/soft", -1, "(it is -1); expected an integer from 0 to 18446744073709551615 (soft limit)"),
+        ("/process/args", [], ": an empty array is not allowed; expected an array, not empty (program and its argum"),
+        ("/process/env/0", "PATH", "(it is 'PATH'); expected NAME=VALUE (variable"),
+        ("/root/path", "", "(it is ''); expected a text without NUL of at most 4095 characters, not empty (directory"),
+        ("/linux/rootfsPropagation", "x", "; expected one of private, rprivate, shared, rshared, slave, rslave, unb"),
+    ],
+)
+def test_words(tmp_path: Path, pointer: str, value: Any, text: str) -> None:
+    """What is expected there: first its form, then what it means."""
+    with pytest.raises(SpecError) as caught:
+        load.config(bundle(tmp_path, with_value(pointer, value)))
+    assert text in str(caught.value)
+
+
+def test_what_may_be_missing_is_named_in_the_same_words(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=r"/process/cwd: missing; expected an absolute path .* \(working directory"):
+        load.config(bundle(tmp_path, with_value("/process/cwd", REMOVED)))
 
 
 def test_nulls_are_absent(tmp_path: Path) -> None:

@@ -84,8 +84,6 @@ FAULTS: list[tuple[str, Document]] = [
     ("/mounts/0/destination", mount("/proc/self", "none", "rbind")),
     ("/mounts/0/destination", mount("/proc/./sys", "proc")),
     ("/mounts/0/destination", mount("/proc/cpuinfo/x", "bind", "bind")),
-    ("/linux/cgroupsPath", base(cgroupsPath="../escape")),
-    ("/linux/cgroupsPath", base(cgroupsPath="/a/..")),
     ("/linux/seccomp/defaultErrnoRet", base(seccomp={"defaultAction": "SCMP_ACT_ALLOW", "defaultErrnoRet": 1})),
     ("/linux/seccomp/defaultErrnoRet", base(seccomp={"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 4096})),
     (
@@ -225,7 +223,6 @@ UNSUPPORTED: list[tuple[str, Document]] = [
     ("/linux/memoryPolicy", base(memoryPolicy={"mode": "MPOL_LOCAL"})),
     ("/linux/personality/flags", base(personality={"domain": "LINUX", "flags": ["X"]})),
     ("/linux/resources/blockIO", resources(blockIO={"weight": 10})),
-    ("/linux/resources/hugepageLimits", resources(hugepageLimits=[{"pageSize": "2MB", "limit": 0}])),
     ("/linux/resources/network", resources(network={"classID": 1})),
     ("/linux/resources/rdma", resources(rdma={"mlx": {"hcaHandles": 0}})),
     ("/linux/seccomp/defaultAction", notify(defaultAction="SCMP_ACT_NOTIFY", listenerPath="/x")),
