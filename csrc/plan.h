@@ -66,17 +66,20 @@ struct plan_header {
  *
  *      create/exec                         init
  *      clone3 ------------------------------> starts, reads the plan
- *      cgroup, id maps
+ *                  SYNC_GO ----------------->       (lies there already)
+ *                  <----------------- SYNC_ATTACH    only where a manager of cgroups has to put it there
  *                  SYNC_GO ----------------->
- *                  <----------------- SYNC_CHILD    only after PLAN_CLONE; value: its PID on the host
+ *                  <------------------ SYNC_CHILD   after each PLAN_CLONE3, by the child: who sent it is the PID
+ *                  <------------------- SYNC_MAPS   only in a new user namespace
+ *      id maps
  *                  SYNC_GO ----------------->
  *                  <---------------- SYNC_MOUNTED   mounts done, root not pivoted yet
  *      prestart and createRuntime hooks
  *                  SYNC_STATE --------------->      payload: the state, for createContainer hooks
- *                  <---------------- SYNC_CREATED
- *      state saved, pid file
- *                  SYNC_GO ----------------->       create ends here. exec has no SYNC_CREATED: the
- *                                                   end of the socket says that execve worked
+ *                  <---------------- SYNC_CREATED   exec: SYNC_STARTING
+ *      rlimits, scheduling, state, pid file
+ *                  SYNC_GO ----------------->       create ends here; of exec the end of the socket says
+ *                                                   that execve worked
  *
  *      start                               init (accepts on the start socket)
  *                  SYNC_START --------------->      payload: the state, for startContainer hooks
@@ -86,13 +89,17 @@ struct plan_header {
  *
  * run answers SYNC_CREATED with SYNC_START, and the end of this socket says that execve worked.
  * Where the runtime has nothing to do before an answer to init's first messages, it sends it ahead: init finds it.
+ * The kernel tells who sent a message (SO_PASSCRED). From the moment when a container can see the process it may as well
+ * be the container that speaks: it can say that its own start failed, no more.
  * Instead of any message of init's there may come SYNC_FAILED: value is errno, the payload
  * is struct sync_failure and its texts. Then init ends with status 1.
  */
 enum sync_message {
     SYNC_NONE = 0,
     SYNC_GO,
+    SYNC_ATTACH,
     SYNC_CHILD,
+    SYNC_MAPS,
     SYNC_MOUNTED,
     SYNC_STATE,
     SYNC_CREATED,

@@ -50,7 +50,7 @@ class Failure:
 
     def __init__(self, errno: int, payload: bytes) -> None:
         head = ffi.new("struct sync_failure *")
-        ffi.memmove(head, payload, ffi.sizeof("struct sync_failure"))
+        ffi.memmove(head, payload, min(len(payload), ffi.sizeof("struct sync_failure")))
         self.errno = errno
         self.kind = head.kind
         self.index = head.op_index
@@ -63,13 +63,15 @@ class Failure:
 
 
 class Message:
-    """One message of a sync socket; ``kind`` is a SYNC_* number of pyoci.protocol."""
+    """One message of a sync socket; ``kind`` is a SYNC_* number of pyoci.protocol, ``sender`` the sender's PID, as
+    the kernel has it (SO_PASSCRED), or 0."""
 
-    __slots__ = ("kind", "value", "payload")
+    __slots__ = ("kind", "payload", "sender", "value")
 
-    def __init__(self, kind: int, value: int, payload: bytes) -> None:
+    def __init__(self, kind: int, value: int, sender: int, payload: bytes) -> None:
         self.kind = kind
         self.value = value
+        self.sender = sender
         self.payload = payload
 
     def failure(self) -> Failure:
@@ -87,31 +89,19 @@ def plan_memfd(plan: bytes) -> int:
     return _checked(lib.pyoci_plan_memfd(plan, len(plan)), "memfd_create", "plan")
 
 
-def spawn(
-    flags: int,
-    init: int,
-    fds: Sequence[int],
-    plan: int,
-    sync: int,
-    cgroup: int = -1,
-    tasks: Sequence[int] = (),
-    wait: bool = True,
-) -> tuple[int, int]:
+def spawn(init: int, fds: Sequence[int], plan: int, sync: int) -> tuple[int, int]:
     """clone3 and execveat of init. ``fds[n]`` becomes the child's descriptor n (-1: a hole); ``plan`` and ``sync``
-    are numbers of the child; ``cgroup`` and ``tasks`` put it into its cgroups (v2, v1); ``wait``: until
-    it is init, and its /proc/PID its own. Gives (pid, pidfd)."""
+    are numbers of the child. Returns (pid, pidfd); the child may not be init yet."""
     numbers = ffi.new("int[]", fds)
-    entries = ffi.new("int[]", tasks)
     args = ffi.new("struct spawn *")
-    args.flags, args.cgroup, args.init, args.plan, args.sync = flags, cgroup, init, plan, sync
+    args.init, args.plan, args.sync = init, plan, sync
     args.fds, args.count = numbers, len(fds)
-    args.tasks, args.task_count, args.wait = entries, len(tasks), wait
     _checked(lib.pyoci_spawn(args), "clone3")
     return args.pid, args.pidfd
 
 
 def socketpair() -> tuple[int, int]:
-    """Two ends of a SOCK_SEQPACKET pair, close-on-exec."""
+    """Two ends of a SOCK_SEQPACKET pair, close-on-exec; the first one is told who sends."""
     pair = ffi.new("int[2]")
     _checked(lib.pyoci_socketpair(pair), "socketpair")
     return pair[0], pair[1]
@@ -138,12 +128,13 @@ def receive(fd: int, timeout: int = -1) -> Message:
     while _interrupts >= 0 and wait_two(_interrupts, fd) & 1:
         check_interrupt()
     head = ffi.new("struct sync_header *")
+    sender = ffi.new("int32_t *")
     buffer = ffi.new("char[]", 4096)
-    size = lib.pyoci_receive(fd, timeout, head, buffer, 4096)
+    size = lib.pyoci_receive(fd, timeout, head, sender, buffer, 4096)
     if size == -104:  # ECONNRESET: the other end went without reading all. Said once, before its last message
-        size = lib.pyoci_receive(fd, timeout, head, buffer, 4096)
+        size = lib.pyoci_receive(fd, timeout, head, sender, buffer, 4096)
     _checked(size, "recvmsg", "sync")
-    return Message(head.message, head.value, ffi.buffer(buffer, size)[:])
+    return Message(head.message, head.value, sender[0], ffi.buffer(buffer, size)[:])
 
 
 def spawn_hook(path: str, args: Sequence[str], env: Sequence[str] | None, stdin: int, output: int) -> int:
@@ -178,6 +169,14 @@ def pidfd_open(pid: int) -> int:
 def pidfd_send_signal(pidfd: int, signum: int) -> None:
     """pidfd_send_signal(2)."""
     _checked(lib.pyoci_pidfd_send_signal(pidfd, signum), "pidfd_send_signal")
+
+
+def sched_setattr(
+    pid: int, policy: int, flags: int, nice: int, priority: int, runtime: int, deadline: int, period: int
+) -> None:
+    """sched_setattr(2)."""
+    wanted = ffi.new("struct scheduling *", (0, policy, flags, nice, priority, runtime, deadline, period))
+    _checked(lib.pyoci_sched_setattr(pid, wanted), "sched_setattr")
 
 
 def wait_readable(fd: int, timeout: int) -> bool:

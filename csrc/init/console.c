@@ -101,8 +101,6 @@ int op_console(struct init *init, const struct op_console *args) {
         return -1;
     close(master);
     close(socket);
-    if (ioctl(slave, TIOCSCTTY, 0) < 0)
-        return fail(init, "TIOCSCTTY", "terminal");
     for (int fd = 0; fd < 3; fd++)
         if (dup2(slave, fd) < 0)
             return fail(init, "dup2", "terminal");

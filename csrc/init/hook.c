@@ -65,11 +65,13 @@ static bool wait_for(pid_t pid, int timeout, int *status) {
 
 /* What a hook is started with: `failed` is where the child says why execve failed. */
 struct hook {
+    const struct op_seccomp *filter;
     char **argv, **env;
     int input, errors, failed[2];
 };
 
 static bool open_hook(const struct init *init, const struct op_hook *args, struct hook *hook) {
+    hook->filter = args->filtered ? (const struct op_seccomp *)next_operation(init, PLAN_SECCOMP) : NULL;
     hook->argv = list_array(args->args, 0);
     hook->env = args->inherit ? init->env : list_array(args->env, 0);
     hook->input = memory_file("hook-state", init->state);
@@ -91,10 +93,11 @@ static void become_hook(const struct hook *hook, const char *path) {
     setpgid(0, 0);
     if (dup2(hook->input, 0) == 0 && dup2(hook->errors, 2) == 2) {
         close_range_(3, ~0U, CLOSE_RANGE_CLOEXEC);
-        execve(path, hook->argv, hook->env);
+        if (!hook->filter || load_filter(hook->filter) == 0)
+            execve(path, hook->argv, hook->env);
     }
     int error = errno;
-    _exit(write(hook->failed[1], &error, sizeof(error)) < 0 ? 126 : 127);
+    leave(write(hook->failed[1], &error, sizeof(error)) < 0 ? 126 : 127);
 }
 
 /* Runs it to its end; then `last` is its last line of errors. 0, or -1 with errno, which then is execve's or fork's. */

@@ -22,6 +22,7 @@ struct init {
     const char *strings;
     int report;  /* where SYNC_FAILED goes: the sync socket, later start's connection */
     int root;    /* O_PATH on the container's root; every in-root path is resolved below it */
+    int procfs;  /* of which PID namespace a procfs is to be, or -1: init's own */
     int *slots;  /* descriptors of mounts that are not attached yet, PLAN_SLOTS_MAX */
     char *state; /* the state document for hooks, NUL-terminated */
     char **argv; /* PLAN_PROGRAM */
@@ -45,11 +46,16 @@ static inline bool tolerates(uint64_t errnos, int error) {
     return error > 0 && error < 64 && errnos >> error & 1;
 }
 
+/* Ends this process, whatever a seccomp filter says of exit. */
+_Noreturn void leave(int status);
+
 /* plan.c */
 /* Maps the plan; what it says is whole then. The descriptor is closed, the mapping stays. -1 with errno. */
 int load_plan(struct init *init, int fd);
 /* The bytes that an operation takes in the plan: the next one begins behind them. */
 size_t operation_size(const struct plan_op *op);
+/* The next operation of this kind, or NULL. */
+const struct plan_op *next_operation(const struct init *init, enum plan_kind kind);
 /* The first text of a list (plan.h) and how many there are; each next one begins after the NUL. */
 const char *list_first(const char *list, size_t *count);
 /* A list as a NULL-terminated array, with room for `extra` more; NULL when memory is short. */
@@ -72,6 +78,12 @@ int resolve_parent(const struct init *init, const char *path, char *name, const 
 int open_in_root(int root, const char *path, uint64_t flags, uint64_t resolve_flags);
 /* A regular file in the root, to be read; anything else is not opened: -1 with EINVAL. */
 int open_regular(int root, const char *path);
+
+/* procfs.c: fsopen(2) of proc, for the PID namespace that PLAN_PROCFS_OF named. -1 with errno and step. */
+int open_procfs(const struct init *init, const char **step);
+
+/* process.c: loads a filter. 0, or -1 with errno. */
+int load_filter(const struct op_seccomp *args);
 
 /* copyup.c: copies what `path` in the root holds to the new mount `tree`, but no more than `most` bytes. */
 int copy_up(struct init *init, int tree, const char *path, uint64_t most);

@@ -27,6 +27,13 @@ int fail(struct init *init, const char *step, const char *path) {
     return fail_with(init, step, path, errno, NULL);
 }
 
+void leave(int status) {
+    syscall(SYS_exit_group, status);
+    syscall(SYS_exit, status);
+    for (;;)
+        __builtin_trap();
+}
+
 /* The caller's signal mask and ignored signals are not the container's: neither are the two or three that the C library
  * keeps for itself, which only the system call resets. */
 static void reset_signals(void) {
@@ -64,15 +71,14 @@ static int execute(struct init *init) {
 int main(int argc, char **argv) {
     static int slots[PLAN_SLOTS_MAX];
     static char *no_environment[2]; /* room for HOME, as in op_environment */
-    static struct init init = {.root = -1, .slots = slots, .env = no_environment};
+    static struct init init = {.root = -1, .procfs = -1, .slots = slots, .env = no_environment};
 
-    /* Nobody in a joined namespace may attach to this process (CVE-2016-9962); and it must not outlive a runtime
-     * that dies before the container is created. The end of the sync socket says the same where this is cleared. */
+    /* Nobody without CAP_SYS_PTRACE may look into this process; who has it finds no more than it has itself
+     * (CVE-2016-9962, plan/order.py). And it must not outlive a runtime that dies before the container is created: the
+     * end of the sync socket says the same where this is cleared. */
     prctl(PR_SET_DUMPABLE, 0);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     prctl(PR_SET_NAME, "pyoci-init");
-    /* In a new user namespace the ambient set brought the capabilities here; what runs later must not have them. */
-    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
     if (argc != 2)
         return 2;
     int fd = atoi(argv[1]);
@@ -80,9 +86,10 @@ int main(int argc, char **argv) {
         return 2;
     close_range_((unsigned)(3 + init.header->fds.preserve), ~0U, CLOSE_RANGE_CLOEXEC);
     reset_signals();
-    if (sync_receive(&init, init.report) != SYNC_GO)
-        return 1;
-    execute(&init);
-    sync_send_failure(&init);
-    return 1;
+    setsid(); /* no key of the caller's terminal ends it; and its children are found by its group */
+    if (sync_receive(&init, init.report) == SYNC_GO) {
+        execute(&init);
+        sync_send_failure(&init);
+    }
+    leave(1);
 }

@@ -170,9 +170,10 @@ static int keep_mode(const struct init *init, int context, const char *path) {
 static int open_context(struct init *init, const char *type, const char *options, const char *path) {
     size_t count;
     const char *option = list_first(options, &count);
-    int context = fsopen(type, FSOPEN_CLOEXEC);
+    const char *step = "fsopen";
+    int context = strcmp(type, "proc") == 0 ? open_procfs(init, &step) : fsopen(type, FSOPEN_CLOEXEC);
     if (context < 0)
-        return fail_with(init, "fsopen", path, errno, type);
+        return fail_with(init, step, path, errno, type);
     for (; count > 0; count--, option += strlen(option) + 1)
         if (configure(context, option) < 0)
             return fail_context(init, context, "fsconfig", path);

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <grp.h>
 #include <net/if.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,9 @@
 #include "init.h"
 #include "sys.h"
 
+#ifndef CLONE_INTO_CGROUP
+#define CLONE_INTO_CGROUP 0x200000000ULL
+#endif
 #ifndef CLONE_NEWTIME
 #define CLONE_NEWTIME 0x80
 #endif
@@ -22,9 +26,23 @@
 int setns(int fd, int type);
 int unshare(int flags);
 
+/* cgroup v1, by its own hand: a thread that moves itself need not wait for the kernel's lock of all thread groups
+ * (cgroup_procs_write_start), which takes some 10 ms when somebody else moves it. */
+int op_enter_cgroup(struct init *init, const struct op_enter_cgroup *args) {
+    for (uint64_t i = 0; i < args->count; i++) {
+        int fd = (int)(args->descriptor + (int64_t)i);
+        if (write(fd, "0", 1) != 1)
+            return fail(init, "write", args->path);
+        close(fd);
+    }
+    return 0;
+}
+
+/* The descriptor of a namespace that was entered is closed: one more setns of it has nothing to do. */
 int op_setns(struct init *init, const struct op_setns *args) {
     if (setns((int)args->descriptor, (int)args->namespaces) < 0)
-        return fail(init, "setns", args->path);
+        return errno == EBADF || tolerates(args->deferred, errno) ? 0 : fail(init, "setns", args->path);
+    close((int)args->descriptor);
     if (args->namespaces & CLONE_NEWNS) /* its root is this process's now (setns(2)) */
         init->root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
     return 0;
@@ -59,20 +77,27 @@ int op_time_offsets(struct init *init, const struct op_time_offsets *args) {
     return 0;
 }
 
-/* The joiner's end: a PID namespace is for children only (pid_namespaces(7)). CLONE_PARENT makes the child the
- * runtime's own, as if it had been cloned there. */
+/* A process is in a PID namespace, and in a cgroup of v2 without a wait for the kernel's lock of all thread groups,
+ * only from its clone on. CLONE_PARENT makes the child the runtime's own, as if it had been cloned there. It tells the
+ * runtime itself, for the parent may be gone before it can: killed for want of memory, in the container's cgroup. */
 int op_clone3(struct init *init, const struct op_clone3 *args) {
     struct clone_args clone = {.flags = CLONE_PARENT | args->namespaces};
+    if (args->cgroup >= 0) {
+        clone.flags |= CLONE_INTO_CGROUP;
+        clone.cgroup = (uint64_t)args->cgroup;
+    }
     pid_t pid = clone3(&clone);
+    const char *step = "clone3";
+    if (pid < 0 && clone.flags == CLONE_PARENT && (errno == ENOSYS || errno == EPERM)) {
+        step = "clone"; /* profiles without no_new_privs refuse clone3, whose flags a filter cannot read */
+        pid = (pid_t)syscall(SYS_clone, CLONE_PARENT, 0, 0, 0, 0);
+    }
     if (pid < 0)
-        return fail(init, "clone3", "");
+        return fail(init, step, "");
     if (pid > 0)
-        _exit(sync_send(init->report, SYNC_CHILD, pid, NULL, 0) < 0 ? 1 : 0);
-    prctl(PR_SET_PDEATHSIG, 9);
-    prctl(PR_SET_NAME, "pyoci-init");
-    if (sync_receive(init, init->report) != SYNC_GO)
-        _exit(1);
-    return 0;
+        leave(0);
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    return sync_send(init->report, SYNC_CHILD, 0, NULL, 0) < 0 ? fail(init, "sendmsg", "sync") : 0;
 }
 
 int op_become_root(struct init *init, const struct op_become_root *args) {
@@ -86,9 +111,13 @@ int op_become_root(struct init *init, const struct op_become_root *args) {
     return 0;
 }
 
+/* A child of the first process has to lead a session of its own; the first one does already. */
 int op_setsid(struct init *init, const struct op_setsid *args) {
-    (void)args;
-    return setsid() < 0 ? fail(init, "setsid", "") : 0;
+    if (getsid(0) != getpid() && setsid() < 0)
+        return fail(init, "setsid", "");
+    if (args->terminal && ioctl(0, TIOCSCTTY, 0) < 0)
+        return fail(init, "TIOCSCTTY", "terminal");
+    return 0;
 }
 
 int op_sethostname(struct init *init, const struct op_sethostname *args) {

@@ -32,6 +32,13 @@ size_t operation_size(const struct plan_op *op) {
     return sizeof(*op) + 8 * strlen(signatures[op->kind]);
 }
 
+const struct plan_op *next_operation(const struct init *init, enum plan_kind kind) {
+    const char *at = (const char *)init->op;
+    while (at < init->strings && ((const struct plan_op *)at)->kind != kind)
+        at += operation_size((const struct plan_op *)at);
+    return at < init->strings ? (const struct plan_op *)at : NULL;
+}
+
 /* The strings of a plan. */
 struct area {
     char *start;

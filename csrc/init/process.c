@@ -243,18 +243,34 @@ int op_no_new_privs(struct init *init, const struct op_no_new_privs *args) {
     return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? fail(init, "PR_SET_NO_NEW_PRIVS", "") : 0;
 }
 
-int op_seccomp(struct init *init, const struct op_seccomp *args) {
+int load_filter(const struct op_seccomp *args) {
     size_t count = args->program->size / sizeof(struct sock_filter);
-    if (count > BPF_MAXINSNS)
-        return fail_with(init, "seccomp", "", EINVAL, "the filter is longer than the kernel takes");
     struct sock_fprog program = {.len = (unsigned short)count, .filter = (struct sock_filter *)args->program->bytes};
-    if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, (unsigned int)args->flags, &program) < 0)
-        return fail(init, "seccomp", "");
-    return 0;
+    if (count > BPF_MAXINSNS)
+        return errno = E2BIG, -1;
+    return (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, (unsigned int)args->flags, &program);
 }
 
+int op_seccomp(struct init *init, const struct op_seccomp *args) {
+    if (load_filter(args) == 0)
+        return 0;
+    const char *detail = errno == E2BIG ? "the filter is longer than the kernel takes" : NULL;
+    return fail_with(init, "seccomp", "", errno, detail);
+}
+
+/* Raising a hard limit takes a capability of the host's user namespace, which init has only at its beginning; lowering it,
+ * and any soft limit up to it, takes none. */
 int op_setrlimit(struct init *init, const struct op_setrlimit *args) {
-    struct rlimit limit = {.rlim_cur = (rlim_t)args->soft, .rlim_max = (rlim_t)args->hard};
+    struct rlimit limit;
+    if (args->upwards) {
+        if (getrlimit((int)args->resource, &limit) < 0)
+            return fail(init, "getrlimit", args->label);
+        if (limit.rlim_max >= args->hard)
+            return 0;
+    } else {
+        limit.rlim_cur = args->soft;
+    }
+    limit.rlim_max = args->hard;
     return setrlimit((int)args->resource, &limit) < 0 ? fail(init, "setrlimit", args->label) : 0;
 }
 

@@ -3,7 +3,6 @@
  * init's side of the talk drawn in plan.h.
  */
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -42,10 +41,8 @@ int sync_send_failure(const struct init *init) {
 }
 
 int sync_receive(struct init *init, int fd) {
+    static char payload[SYNC_BYTES + 1]; /* no memory is asked for: a seccomp filter may be in force */
     struct sync_header header;
-    char *payload = malloc(SYNC_BYTES + 1);
-    if (!payload)
-        return -1;
     struct iovec parts[2] = {{&header, sizeof(header)}, {payload, SYNC_BYTES}};
     struct msghdr msg = {.msg_iov = parts, .msg_iovlen = 2};
     ssize_t got;
@@ -53,17 +50,13 @@ int sync_receive(struct init *init, int fd) {
         got = recvmsg(fd, &msg, 0);
     while (got < 0 && errno == EINTR);
     if (got < (ssize_t)sizeof(header) || header.size != (size_t)got - sizeof(header)) {
-        free(payload);
         if (got > 0)
             errno = EBADMSG;
         return got == 0 ? 0 : -1;
     }
     if (header.size) {
         payload[header.size] = '\0';
-        free(init->state);
         init->state = payload;
-    } else {
-        free(payload);
     }
     return (int)header.message;
 }
@@ -74,49 +67,60 @@ int op_sync(struct init *init, const struct op_sync *args) {
     if (sync_send(init->report, (enum sync_message)args->message, 0, NULL, 0) < 0)
         return fail(init, "sendmsg", "sync");
     int answer = sync_receive(init, init->report);
+    if (answer < 0)
+        return fail(init, "recvmsg", "sync");
     if (answer != SYNC_GO && answer != SYNC_STATE)
-        _exit(1); /* the runtime has gone, or gave up: it knows why */
+        leave(1); /* the runtime has gone, or gave up: it knows why */
     return 0;
 }
 
-/* Closes all that init opened, but for the process's own descriptors and `keep`. */
-static void close_but(const struct init *init, unsigned int keep) {
-    unsigned int first = 3 + (unsigned)init->header->fds.preserve;
-    if (keep > first)
-        close_range_(first, keep - 1, 0);
-    close_range_(keep + 1, ~0U, 0);
+int op_close_range(struct init *init, const struct op_close_range *args) {
+    (void)args;
+    /* In the order of their numbers (struct plan_fds): preserved, plan, sync, start. */
+    unsigned int sync = (unsigned)init->header->fds.sync, last = sync;
+    if (init->header->fds.start > 0)
+        last = (unsigned)init->header->fds.start;
+    if (close_range_(3 + (unsigned)init->header->fds.preserve, sync - 1, 0) < 0 || close_range_(last + 1, ~0U, 0) < 0)
+        return fail(init, "close_range", "");
+    init->root = -1;
+    return 0;
+}
+
+/* Waits for the one start that counts; its connection takes the place of the sync socket. */
+static int wait_for_start(struct init *init) {
+    int listener = init->header->fds.start, connection;
+    do {
+        connection = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+        if (connection < 0 && errno != EINTR && errno != ECONNABORTED)
+            leave(1);
+        /* One who connects and goes away without a word (a start that was killed) has not started us. */
+        if (connection >= 0 && sync_receive(init, connection) != SYNC_START) {
+            close(connection);
+            connection = -1;
+        }
+    } while (connection < 0);
+    close(listener);
+    init->report = connection;
+    if (sync_send(connection, SYNC_STARTING, 0, NULL, 0) < 0 || sync_receive(init, connection) != SYNC_GO)
+        leave(1);
+    return 0;
 }
 
 int op_created(struct init *init, const struct op_created *args) {
     (void)args;
-    int listener = init->header->fds.start;
+    /* A seccomp filter that is in force already must allow what start needs: better to say so now. */
+    if (accept4(-1, NULL, NULL, SOCK_CLOEXEC) < 0 && errno != EBADF)
+        return fail(init, "accept4", "sync");
     /* From here on the end of the socket alone says that the runtime died: it may end right after its answer. */
     prctl(PR_SET_PDEATHSIG, 0);
     if (sync_send(init->report, SYNC_CREATED, 0, NULL, 0) < 0)
-        _exit(1);
+        return fail(init, "sendmsg", "sync");
     int answer = sync_receive(init, init->report);
+    if (answer < 0)
+        return fail(init, "recvmsg", "sync");
     if (answer != SYNC_GO && answer != SYNC_START)
-        _exit(1);
-    close_but(init, (unsigned)(answer == SYNC_START ? init->report : listener));
-    init->root = -1;
-    if (answer == SYNC_START) /* run: who created us starts us, and hears of it by the same socket */
-        return 0;
-
-    int connection;
-    for (;;) {
-        connection = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
-        if (connection < 0 && errno != EINTR && errno != ECONNABORTED)
-            _exit(1);
-        if (connection < 0)
-            continue;
-        /* One who connects and goes away without a word (a start that was killed) has not started us. */
-        if (sync_receive(init, connection) == SYNC_START)
-            break;
-        close(connection);
-    }
-    close(listener);
-    init->report = connection;
-    if (sync_send(connection, SYNC_STARTING, 0, NULL, 0) < 0 || sync_receive(init, connection) != SYNC_GO)
-        _exit(1);
-    return 0;
+        leave(1);
+    /* run: who created us starts us, and hears of it by the same socket */
+    close(answer == SYNC_START ? init->header->fds.start : init->report);
+    return answer == SYNC_START ? 0 : wait_for_start(init);
 }

@@ -82,7 +82,10 @@ int pyoci_plan_memfd(const char *plan, uint32_t size) {
 }
 
 int pyoci_socketpair(int *pair) {
-    return result(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair));
+    int on = 1;
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+        return -errno;
+    return result(setsockopt(pair[0], SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)));
 }
 
 /* A new socket bound to a path of any length: by its directory's descriptor, as sun_path holds but 107 bytes. */
@@ -149,15 +152,21 @@ int pyoci_send(int fd, uint32_t message, int32_t value, const char *payload, uin
     return result(sendmsg(fd, &msg, MSG_NOSIGNAL));
 }
 
-int pyoci_receive(int fd, int timeout, struct sync_header *header, char *payload, uint32_t room) {
+int pyoci_receive(int fd, int timeout, struct sync_header *header, int32_t *sender, char *payload, uint32_t room) {
     struct iovec parts[2] = {{header, sizeof(*header)}, {payload, room}};
-    struct msghdr msg = {.msg_iov = parts, .msg_iovlen = 2};
+    union { /* has no room for descriptors: nobody can give us any */
+        char bytes[CMSG_SPACE(sizeof(struct ucred))];
+        struct cmsghdr align;
+    } control;
+    struct msghdr msg = {
+        .msg_iov = parts, .msg_iovlen = 2, .msg_control = control.bytes, .msg_controllen = sizeof(control.bytes)};
     if (timeout >= 0) {
         int ready = pyoci_wait_readable(fd, timeout);
         if (ready < 0)
             return ready;
     }
     memset(header, 0, sizeof(*header));
+    *sender = 0;
     ssize_t got = recvmsg(fd, &msg, MSG_CMSG_CLOEXEC);
     if (got < 0)
         return -errno;
@@ -165,6 +174,9 @@ int pyoci_receive(int fd, int timeout, struct sync_header *header, char *payload
         header->message = SYNC_NONE;
         return 0;
     }
+    struct cmsghdr *told = CMSG_FIRSTHDR(&msg);
+    if (told && told->cmsg_level == SOL_SOCKET && told->cmsg_type == SCM_CREDENTIALS)
+        *sender = ((struct ucred *)CMSG_DATA(told))->pid;
     if ((size_t)got < sizeof(*header) || header->size != (size_t)got - sizeof(*header))
         return -EBADMSG;
     return (int)header->size;
@@ -186,6 +198,11 @@ int pyoci_wait_readable(int fd, int timeout) {
     struct pollfd ready = {.fd = fd, .events = POLLIN};
     int got = poll(&ready, 1, timeout);
     return got < 0 ? -errno : got == 0 ? -ETIMEDOUT : 0;
+}
+
+int pyoci_sched_setattr(int pid, struct scheduling *wanted) {
+    wanted->size = sizeof(*wanted);
+    return result(syscall(SYS_sched_setattr, pid, wanted, 0));
 }
 
 int pyoci_bpf(int command, char *attr, uint32_t size) {

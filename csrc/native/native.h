@@ -15,21 +15,16 @@
 
 /* What clone3 and the child's execveat are given. */
 struct spawn {
-    uint64_t flags; /* CLONE_NEW*; CLONE_PIDFD is added, and CLONE_INTO_CGROUP if there is a cgroup */
-    int32_t cgroup; /* directory in cgroup v2, or -1 */
-    int32_t init;   /* pyoci-init, as made by init_memfd */
-    int32_t plan;   /* the number (in the child) of the plan's descriptor: init's argument */
-    uint32_t task_count;
-    const int *tasks; /* the files "tasks" of the cgroups of v1 to be in, open for writing */
+    int32_t init; /* pyoci-init, as made by init_memfd */
+    int32_t plan; /* the number (in the child) of the plan's descriptor: init's argument */
+    int32_t sync; /* the child's number of the sync socket: it says there if execveat fails */
     uint32_t count;
     const int *fds; /* fds[n] becomes descriptor n of the child; -1 leaves a hole */
-    int32_t sync;   /* the child's number of the sync socket: it says there if execveat fails */
-    uint32_t wait;  /* 1: pyoci_spawn returns when the child is init, and has memory of its own */
     int32_t pid;    /* out */
     int32_t pidfd;  /* out, close-on-exec */
 };
 
-/* clone3(2), then in the child nothing but dup2, close_range and execveat. No Python runs there. */
+/* clone3(2), then in the child nothing but dup3, close_range and execveat. No Python runs there. */
 int pyoci_spawn(struct spawn *args);
 
 /* A sealed memfd (memfd_create(2), F_SEAL_*) with a copy of the program at `path`; for execveat. */
@@ -38,12 +33,13 @@ int pyoci_init_memfd(const char *path);
 int pyoci_plan_memfd(const char *plan, uint32_t size);
 
 /* The sync sockets. A timeout is in ms, -1 has no end; -ETIMEDOUT when it is over. `receive` gives the size of the
- * payload; 0 with message SYNC_NONE is the end of the socket. */
+ * payload; 0 with message SYNC_NONE is the end of the socket. `sender` is the PID that the kernel names, or 0 where the
+ * socket is none of a pair's first. */
 int pyoci_socketpair(int *pair);
 int pyoci_listen(const char *path);
 int pyoci_connect(const char *path);
 int pyoci_send(int fd, uint32_t message, int32_t value, const char *payload, uint32_t size);
-int pyoci_receive(int fd, int timeout, struct sync_header *header, char *payload, uint32_t room);
+int pyoci_receive(int fd, int timeout, struct sync_header *header, int32_t *sender, char *payload, uint32_t room);
 
 /* A program of the host. args and env end with NULL; env NULL: our own. */
 struct hook_program {
@@ -64,6 +60,19 @@ int pyoci_ns_type(int fd);
 int pyoci_pidfd_open(int pid);
 int pyoci_pidfd_send_signal(int pidfd, int signum);
 int pyoci_wait_readable(int fd, int timeout);
+
+/* sched_setattr(2) of another process. */
+struct scheduling { /* struct sched_attr of the kernel, in its first form */
+    uint32_t size;
+    uint32_t policy;
+    uint64_t flags;
+    int32_t nice;
+    uint32_t priority;
+    uint64_t runtime;
+    uint64_t deadline;
+    uint64_t period;
+};
+int pyoci_sched_setattr(int pid, struct scheduling *wanted);
 
 /* bpf(2), whose attr is read and written in place. */
 int pyoci_bpf(int command, char *attr, uint32_t size);

@@ -4,11 +4,12 @@
  *
  * The child borrows our memory until its execveat, as after vfork(2), so that no page table is copied; but we go on
  * meanwhile. So it works on a stack of its own and on copies, and calls nothing of libc, whose errno and locks are ours.
+ * And it stays in our own cgroup: who dies there for want of memory takes all with it that shares its memory. pyoci-init,
+ * with memory of its own, enters the container's.
  */
 #include "native.h"
 
 #include <errno.h>
-#include <linux/capability.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,16 +19,11 @@
 
 #include "../init/sys.h"
 
-#ifndef CLONE_INTO_CGROUP
-#define CLONE_INTO_CGROUP 0x200000000ULL
-#endif
-
 /* What the child reads. `args.fds` is its own to write to. */
 struct child {
     struct spawn args;
     char number[12]; /* init's argument */
     int *fds;
-    int *tasks;
 };
 
 /* A system call without libc: the value, or -errno. */
@@ -114,31 +110,6 @@ static void report(int fd, const char *step, uint32_t length, long error) {
     leave(127);
 }
 
-/* The first process of a user namespace has all capabilities in it, but no uid yet (the maps come later), and would
- * lose them at execve: the ambient set keeps them (capabilities(7)). */
-static void keep_capabilities(void) {
-    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
-    struct __user_cap_data_struct data[2];
-    if (quiet(SYS_capget, (long)&header, (long)data, 0, 0, 0) < 0)
-        return;
-    data[0].inheritable = data[0].permitted;
-    data[1].inheritable = data[1].permitted;
-    if (quiet(SYS_capset, (long)&header, (long)data, 0, 0, 0) < 0)
-        return;
-    for (int cap = 0; cap < 64; cap++)
-        quiet(SYS_prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, cap, 0, 0);
-}
-
-/* Into the cgroups of v1, by its own hand: a thread that moves itself need not wait for the kernel's lock of all thread
- * groups (cgroup_procs_write_start), which takes some 10 ms when somebody else moves it. */
-static void enter_cgroups(const struct child *child) {
-    for (uint32_t i = 0; i < child->args.task_count; i++) {
-        long written = quiet(SYS_write, child->tasks[i], (long)"0", 1, 0, 0);
-        if (written != 1)
-            report(child->fds[child->args.sync], "cgroup", 6, -written);
-    }
-}
-
 /* A descriptor below `base` moves above it, out of the way of those that are to be there. */
 static long lift(int fd, long base) {
     return fd >= base ? fd : quiet(SYS_fcntl, fd, F_DUPFD_CLOEXEC, base, 0, 0);
@@ -175,9 +146,6 @@ static void become_init(struct child *child) {
     int sync = child->args.sync;
 
     quiet(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-    enter_cgroups(child);
-    if (child->args.flags & CLONE_NEWUSER)
-        keep_capabilities();
     int told = child->fds[sync];
     long error = arrange(child);
     if (error < 0)
@@ -189,22 +157,18 @@ static void become_init(struct child *child) {
  * one has spoken as init, or ended. */
 static struct child *copy(const struct spawn *args) {
     static struct child child;
-    static size_t room;
-    size_t count = (size_t)args->count + args->task_count;
+    static uint32_t room;
 
-    if (count > room) {
-        int *larger = realloc(child.fds, count * sizeof(int));
+    if (args->count > room) {
+        int *larger = realloc(child.fds, args->count * sizeof(int));
         if (!larger)
             return NULL;
         child.fds = larger;
-        room = count;
+        room = args->count;
     }
     child.args = *args;
-    child.tasks = child.fds + args->count;
     for (uint32_t i = 0; i < args->count; i++)
         child.fds[i] = args->fds[i];
-    for (uint32_t i = 0; i < args->task_count; i++)
-        child.tasks[i] = args->tasks[i];
     snprintf(child.number, sizeof(child.number), "%d", args->plan);
     return &child;
 }
@@ -215,7 +179,7 @@ int pyoci_spawn(struct spawn *args) {
     sigset_t all, before;
     struct child *child = copy(args);
     struct clone_args clone = {
-        .flags = args->flags | CLONE_PIDFD | CLONE_VM | (args->wait ? CLONE_VFORK : 0),
+        .flags = CLONE_PIDFD | CLONE_VM,
         .pidfd = (uint64_t)(uintptr_t)&pidfd,
         .exit_signal = SIGCHLD,
         .stack = (uint64_t)(uintptr_t)stack,
@@ -224,10 +188,6 @@ int pyoci_spawn(struct spawn *args) {
 
     if (!child)
         return -ENOMEM;
-    if (args->cgroup >= 0) {
-        clone.flags |= CLONE_INTO_CGROUP;
-        clone.cgroup = (uint64_t)args->cgroup;
-    }
     sigfillset(&all); /* no handler of ours may run in the child */
     sigprocmask(SIG_SETMASK, &all, &before);
     long pid = clone_child(&clone, become_init, child);

@@ -73,6 +73,10 @@ class Cgroup:
         """
         raise NotImplementedError
 
+    def doors(self) -> tuple[bool, int]:
+        """Whether there will be a descriptor(), and how many entries() there will be."""
+        return False, 0
+
     def descriptor(self) -> int:
         """A new descriptor of the directory for CLONE_INTO_CGROUP, owned by the caller; -1 where there is none (v1
         alone, disabled, and with ``attaches`` before attach()). Raises CgroupError.
@@ -151,6 +155,10 @@ class Cgroup:
         cannot be known. Read it before the group is removed.
         """
         return 0
+
+    def memory_limit(self) -> str:
+        """The memory limit that is in force, with the name of its file; "" where that cannot be known."""
+        return ""
 
     def delete(self, kill: bool = False) -> None:
         """Removes the group and those below it, waiting for processes that are about to end; with ``kill``, those

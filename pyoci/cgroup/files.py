@@ -52,6 +52,14 @@ def counter(path: str, name: str) -> int:
     return next((int(line.split()[1]) for line in lines if line.split()[:1] == [name]), 0)
 
 
+def shown(path: str) -> str:
+    """A control file's name and value, for a message; "" if it cannot be read."""
+    try:
+        return f"{os.path.basename(path)} is {read(path).strip()}"
+    except OSError:
+        return ""
+
+
 def write(path: str, value: str) -> None:
     """Writes a value in one write(2), as control files want it. Raises OSError as read does."""
     descriptor = os.open(path, os.O_WRONLY)

@@ -83,6 +83,11 @@ class V1(base.Cgroup):
         """See Cgroup.descriptor: the directory in cgroup2, on a hybrid host."""
         return files.open_directory(self.paths[UNIFIED]) if UNIFIED in self.paths else -1
 
+    def doors(self) -> tuple[bool, int]:
+        """See Cgroup.doors."""
+        unified = UNIFIED in self.paths
+        return unified, len(self._directories()) - unified
+
     def entries(self) -> list[int]:
         """See Cgroup.entries."""
         opened: list[int] = []
@@ -173,6 +178,10 @@ class V1(base.Cgroup):
     def oom_kills(self) -> int:
         """See Cgroup.oom_kills; ``oom_kill`` of memory.oom_control (cgroup-v1/memory.rst, Linux 4.13)."""
         return files.counter(f"{self.paths['memory']}/memory.oom_control", "oom_kill") if "memory" in self.paths else 0
+
+    def memory_limit(self) -> str:
+        """See Cgroup.memory_limit."""
+        return files.shown(f"{self.paths['memory']}/memory.limit_in_bytes") if "memory" in self.paths else ""
 
     def delete(self, kill: bool = False) -> None:
         """See Cgroup.delete."""

@@ -76,6 +76,10 @@ class V2(base.Cgroup):
         if plan.rules:
             self._write_devices(plan.rules, fresh=False)
 
+    def doors(self) -> tuple[bool, int]:
+        """See Cgroup.doors."""
+        return True, 0
+
     def descriptor(self) -> int:
         """See Cgroup.descriptor."""
         return files.open_directory(self.directory)
@@ -139,6 +143,10 @@ class V2(base.Cgroup):
     def oom_kills(self) -> int:
         """See Cgroup.oom_kills; ``oom_kill`` of memory.events, which counts the groups below too (cgroup-v2.rst)."""
         return files.counter(f"{self.directory}/memory.events", "oom_kill")
+
+    def memory_limit(self) -> str:
+        """See Cgroup.memory_limit."""
+        return files.shown(f"{self.directory}/memory.max")
 
     def delete(self, kill: bool = False) -> None:
         """See Cgroup.delete."""

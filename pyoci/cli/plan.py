@@ -23,7 +23,6 @@ def run(settings: Settings, parsed: Parsed) -> int:
     from pyoci.config import load
     from pyoci.container.create import Creation
     from pyoci.container.options import Request
-    from pyoci.plan.ops import CLONE_NAMES
 
     words = flags.words(parsed, "plan", "BUNDLE", optional=1)
     bundle = os.path.abspath(words[0]) if words else shared.bundle(parsed)
@@ -31,7 +30,6 @@ def run(settings: Settings, parsed: Parsed) -> int:
     given.keep_filter = False
     plan = Creation(Request(_ID, bundle, given, load.config(bundle, given.config))).intent.launch
     lines = [operation.describe() for operation in plan.operations]
-    names = [name for flag, name in CLONE_NAMES if plan.clone_flags & flag]
-    lines.insert(0, f"clone3 {' '.join(names)}  # /linux/namespaces")
+    lines += [f"outside: {operation.describe()}" for operation in plan.outside]
     output.write("".join(f"{output.one_line(line)}\n" for line in lines))
     return 0

@@ -11,7 +11,7 @@ from pyoci.container import gather, hooks, intent, launch, processes
 from pyoci.container.options import Request
 from pyoci.container.paths import Lock, Root, check_id, remove_directory
 from pyoci.container.state import State, now, owner
-from pyoci.errors import CgroupError, LaunchError, OutOfMemory, PyociError
+from pyoci.errors import CgroupError, LaunchError, PyociError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -102,6 +102,7 @@ class Creation:
                 if protocol.SYNC_STATE not in self._ahead:
                     self._early_hooks()
                 self._launch.expect(protocol.SYNC_CREATED)
+                self._launch.settle()
                 self._know_init()
                 self.state.publish()
                 self._launch.tell(self.request.options)  # before it is let go: who reads the pid file finds it created
@@ -111,33 +112,27 @@ class Creation:
                     self._start(self._starting)
                 return self._launch.finish().pidfd
         except BaseException as error:
-            killed = self.group.oom_kills() if isinstance(error, LaunchError) else 0
+            killed = isinstance(error, LaunchError) and self.group.oom_kills()
+            memory = launch.out_of_memory(self._launch.about, self.group) if killed else None
             self._undo()
-            if killed:
-                hint = "config.json: /linux/resources/memory/limit is too small"
-                words = f"create {self.state.id}: the kernel killed pyoci-init, out of memory ({hint})"
-                raise OutOfMemory(words) from error
+            if memory:
+                raise memory from error
             raise
 
     def _answers_ahead(self) -> list[int]:
         """The answers that init finds when it asks, because nothing of ours has to come before what they allow.
 
-        Its first step has to wait where the cgroup's manager is told of it, where maps are to be written, or where init
-        goes on in a child, which has to inherit all that is set from outside; its way into the new root, where hooks
-        come before.
+        Its way into the new root has to wait where the cgroup's manager is told of it or maps are to be written, which
+        is answered first, and where hooks come before.
         """
-        if self.group.attaches or self.intent.maps or self.intent.launch.in_child:
-            return []
-        if self.intent.has_hooks(*intent.EARLY_HOOKS):
-            return [protocol.SYNC_GO]
-        return [protocol.SYNC_GO, protocol.SYNC_STATE]
+        wait = self.group.attaches or self.intent.maps or self.intent.has_hooks(*intent.EARLY_HOOKS)
+        return [] if wait else [protocol.SYNC_STATE]
 
     def _spawn(self) -> None:
-        """Opens what init needs, clones it, and writes what its /proc/PID is to get before it goes on."""
+        """Opens what init needs, and clones it."""
         opened = launch.open_namespaces(self.intent.launch)
         joined = [*opened]
         options = self.request.options
-        go = protocol.SYNC_GO in self._ahead
         try:
             listener = native.listen(self.state.start_socket)
             opened.append(listener)
@@ -147,15 +142,18 @@ class Creation:
 
                 console = connect_console(options.console_socket)
                 opened.append(console)
-            wait = not go or self.intent.oom_score is not None
-            child = self._launch.spawn(options.stdio, listener, console, joined, self.group, self._ahead, wait)
+            self._launch.spawn(options.stdio, listener, console, joined, self.group, self._ahead)
         finally:
             for descriptor in opened:
                 os.close(descriptor)
-        self.group.attach(child.pid)
-        launch.write_maps(child.pid, self.intent.maps)
-        launch.set_oom_score(child.pid, self.intent.oom_score)
-        if not go:
+        if self.group.attaches:
+            self._launch.expect(protocol.SYNC_ATTACH)
+            assert self._launch.child is not None
+            self.group.attach(self._launch.child.pid)
+            self._launch.answer()
+        if self.intent.maps:
+            self._launch.expect(protocol.SYNC_MAPS)
+            self._launch.write_maps(self.intent.maps)
             self._launch.answer()
 
     def _while_init_mounts(self) -> None:
@@ -167,6 +165,7 @@ class Creation:
         self.state.save(durable=False)  # without a process: it is in creation
         if self.facts.seccomp:
             _store(f"{self.state.directory}/seccomp.bpf", self.facts.seccomp[0])
+        self._launch.expect_child()
         self._know_init()
         if report.debugging:
             report.debug(f"create {self.state.id}: set the limits, saved the state")

@@ -30,10 +30,12 @@ def execute(state: State, process: ProcessConfig, options: ExecOptions) -> Child
     target = _open_running(state, options)
     try:
         intent.check_terminal(process, options)
-        work = intent.to_execute(process, state.namespaces, gather.for_exec(state, options))
+        group = state.group().joining(state.pid, options.cgroups)
+        work = intent.to_execute(process, state.namespaces, gather.for_exec(state, group, options))
         with launch.Launch(f"exec {state.id}", work.launch, process.name) as running:
-            _spawn(running, work, target, state.group().joining(state.pid, options.cgroups), options)
+            _spawn(running, target, group, options)
             running.expect(protocol.SYNC_STARTING)
+            running.settle()
             if options.starting is not None:
                 options.starting()
             running.answer()
@@ -64,20 +66,17 @@ def run(state: State, process: ProcessConfig, options: ExecOptions) -> int:
             console.close()
 
 
-def _spawn(running: launch.Launch, work: intent.Intent, target: int, group: Cgroup, options: ExecOptions) -> None:
-    """Clones init, and lets it go on when what is to be written to its /proc/PID is there."""
+def _spawn(running: launch.Launch, target: int, group: Cgroup, options: ExecOptions) -> None:
     console = options.console_fd
     if options.console_socket:
         from pyoci.container.terminal import connect_console
 
         console = connect_console(options.console_socket)
     try:
-        child = running.spawn(options.stdio, -1, console, [target], group, wait=work.oom_score is not None)
+        running.spawn(options.stdio, -1, console, [target], group)
     finally:
         if options.console_socket:
             os.close(console)
-    launch.set_oom_score(child.pid, work.oom_score)
-    running.answer()
 
 
 def _open_running(state: State, options: ExecOptions) -> int:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 
 from pyoci.errors import SpecError
-from pyoci.plan.facts import Facts
+from pyoci.plan.facts import Doors, Facts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ def for_create(request: Request, host: Host, group: Cgroup) -> Facts:
     facts.extra_env = options.extra_env
     facts.no_pivot = options.no_pivot
     facts.keyring = "" if options.no_new_keyring else f"_ses.{request.id}"
+    facts.cgroup = _doors(group)
     facts.cgroup_unified = host.unified
     facts.cgroup_directories = [
         (mount.names, mount.mountpoint + group.path) for mount in host.mounts if mount.unified == host.unified
@@ -38,9 +39,11 @@ def for_create(request: Request, host: Host, group: Cgroup) -> Facts:
     return facts
 
 
-def for_exec(state: State, options: ExecOptions) -> Facts:
-    """The facts for ``exec``: what ``create`` left in the state directory."""
+def for_exec(state: State, group: Cgroup, options: ExecOptions) -> Facts:
+    """The facts for ``exec``: what ``create`` left in the state directory. group: where the process is to be."""
     facts = Facts(state.bundle)
+    facts.cgroup = _doors(group)
+    facts.personality = state.personality if state.personality >= 0 else None
     facts.preserve_fds = options.preserve_fds
     facts.extra_env = options.extra_env
     facts.keyring = state.keyring
@@ -51,6 +54,10 @@ def for_exec(state: State, options: ExecOptions) -> Facts:
         finally:
             os.close(descriptor)
     return facts
+
+
+def _doors(group: Cgroup) -> Doors:
+    return Doors(group.path, group.attaches, *group.doors())
 
 
 def _rootfs(config: ContainerConfig, bundle: str) -> str:

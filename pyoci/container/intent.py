@@ -32,15 +32,14 @@ class Intent:
     """What will be done.
 
     launch: init's operations, and how it is cloned; hooks: kind → list, of all kinds that have any; maps: (``gid`` or
-    ``uid``, the text of its map) in the order of writing, none without a new user namespace; oom_score: or None;
-    cgroup: what ``create`` does to the cgroup; kept: what is written to the state, but for what only the clone tells.
+    ``uid``, the text of its map) in the order of writing, none without a new user namespace; cgroup: what ``create``
+    does to the cgroup; kept: what is written to the state, but for what only the clone tells.
     """
 
-    __slots__ = ("cgroup", "hooks", "kept", "launch", "maps", "oom_score")
+    __slots__ = ("cgroup", "hooks", "kept", "launch", "maps")
 
-    def __init__(self, launch: LaunchPlan, process: ProcessConfig) -> None:
+    def __init__(self, launch: LaunchPlan) -> None:
         self.launch = launch
-        self.oom_score = process.oom_score_adj
         self.hooks: dict[str, list[Hook]] = {}
         self.maps: list[tuple[str, str]] = []
         self.cgroup = CgroupPlan()
@@ -53,7 +52,7 @@ class Intent:
 
 def to_create(config: ContainerConfig, facts: Facts, group: Cgroup) -> Intent:
     """What ``create`` will do. Raises SpecError."""
-    intent = Intent(create_plan(config, facts), config.process)
+    intent = Intent(create_plan(config, facts))
     intent.hooks = config.hooks
     intent.cgroup = group.plan(config.resources, owner(config))
     if config.namespaces.new & NEWUSER:
@@ -69,13 +68,14 @@ def to_create(config: ContainerConfig, facts: Facts, group: Cgroup) -> Intent:
         "hooks": {kind: intent.hooks[kind] for kind in LATER_HOOKS if kind in intent.hooks},
         "seccomp": facts.seccomp[1] if facts.seccomp else -1,
         "keyring": facts.keyring,
+        "personality": -1 if config.personality is None else config.personality,
     }
     return intent
 
 
 def to_execute(process: ProcessConfig, namespaces: list[str], facts: Facts) -> Intent:
     """What ``exec`` will do with a process, in a container that has these namespaces of its own."""
-    return Intent(exec_plan(process, namespaces, facts), process)
+    return Intent(exec_plan(process, namespaces, facts))
 
 
 def check_terminal(process: ProcessConfig, options: LaunchOptions) -> None:

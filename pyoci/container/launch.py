@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 import os
+import time
 
 from pyoci import native, protocol, report
 from pyoci.container import pidfile, processes
-from pyoci.errors import LaunchError, SpecError, hook_words
+from pyoci.errors import LaunchError, OutOfMemory, PyociError, SpecError, hook_words
+from pyoci.kernel.signals import SIGKILL, SIGSYS
 from pyoci.plan import encode, ops
+from pyoci.plan.outside import OomScoreAdj
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,7 +24,8 @@ if TYPE_CHECKING:
 ENOENT, EACCES, EISDIR, ENOTDIR, EMFILE = 2, 13, 21, 20, 24
 CONFIG = "config.json"
 INIT = os.path.join(native.LIBEXEC, "pyoci-init")
-
+LOWERED = "lowering it takes CAP_SYS_RESOURCE, which this process does not have"
+SIGNAL_HINTS = {SIGSYS: ": the seccomp filter refuses a system call that pyoci-init needs"}
 
 # What messages of init say, for --debug.
 _PROGRESS = {
@@ -50,7 +54,19 @@ class Launch:
     process document of ``exec``.
     """
 
-    __slots__ = ("_document", "_opened", "_plan", "_sync", "about", "child", "finished")
+    __slots__ = (
+        "_cgroup",
+        "_clones",
+        "_document",
+        "_gone",
+        "_group",
+        "_opened",
+        "_plan",
+        "_sync",
+        "about",
+        "child",
+        "finished",
+    )
 
     def __init__(self, about: str, plan: LaunchPlan, document: str = CONFIG) -> None:
         self.about = about
@@ -58,6 +74,10 @@ class Launch:
         self._plan = plan
         self._sync = -1
         self._opened: list[int] = []
+        self._clones = plan.early_clones + plan.late_clones
+        self._group = 0  # the first child leads a process group, which its children leave when they are complete
+        self._cgroup: Cgroup | None = None
+        self._gone: list[int] = []  # children that went on in a child, and are to be reaped
         self.child: Child | None = None
         self.finished = False
 
@@ -71,8 +91,22 @@ class Launch:
             os.close(self._sync)
         if self.child is not None and not self.finished:
             if processes.kill_and_wait(self.child.pidfd, 10):
-                _reap(self.child)
+                self._gone.append(self.child.pid)
             os.close(self.child.pidfd)
+            if self._group:
+                self._kill_unknown()
+        for pid in self._gone:
+            _reap(pid)
+
+    def _kill_unknown(self) -> None:
+        """Ends a child of init's that has not said a word yet: it is known by its group alone."""
+        try:
+            os.killpg(self._group, SIGKILL)
+            for _ in range(1000):
+                if os.waitpid(-self._group, os.WNOHANG)[0] == 0:
+                    time.sleep(0.002)
+        except (ProcessLookupError, ChildProcessError):
+            pass
 
     def _keep(self, descriptor: int) -> int:
         self._opened.append(descriptor)
@@ -86,11 +120,9 @@ class Launch:
         joined: Sequence[int] = (),
         group: Cgroup | None = None,
         ahead: Sequence[int] = (),
-        wait: bool = True,
-    ) -> Child:
-        """clone3 of init, into ``group``. It waits for the first ``answer``; ``ahead``: answers to what it has not
-        asked yet, so that it goes on without a wait; ``wait``: until it is init and /proc/PID its own, for what is to
-        be written there. Descriptors stay the caller's."""
+    ) -> None:
+        """clone3 of init. ``ahead``: answers to what it has not asked yet, so that it goes on without a wait.
+        Descriptors stay the caller's."""
         processes.expect_children()
         layout = self._plan.layout
         if report.debugging:
@@ -102,24 +134,26 @@ class Launch:
         init = self._keep(native.init_memfd(INIT))
         self._sync, remote = native.socketpair()
         self._keep(remote)
-        for message in ahead:
+        for message in (protocol.SYNC_GO, *ahead):
             native.send(self._sync, message)
         preserved = [_inherited(number) for number in range(3, 3 + layout.preserve)]
-        fds = [*stdio, *preserved, plan, remote, listener, console, *joined]
-        flags = self._plan.clone_flags
+        doors = group.entries() if group else []
         into = group.descriptor() if group else -1
-        tasks = group.entries() if group else []
+        if into >= 0:
+            doors.insert(0, into)
+        fds = [*stdio, *preserved, plan, remote, listener, console, *joined, *doors]
         try:
-            pid, pidfd = native.spawn(flags, init, fds, layout.plan, layout.sync, into, tasks, wait)
+            pid, pidfd = native.spawn(init, fds, layout.plan, layout.sync)
         finally:
-            for descriptor in [*tasks, into] if into >= 0 else tasks:
+            for descriptor in doors:
                 os.close(descriptor)
         self.child = Child(pid, pidfd)
+        self._group = pid
+        self._cgroup = group
         if report.debugging:
             report.debug(f"{self.about}: cloned, process {pid}")
         os.close(remote)
         self._opened.remove(remote)
-        return self.child
 
     def answer(self, message: int = protocol.SYNC_GO, payload: bytes = b"") -> None:
         """Lets init go on. That it has gone meanwhile is for the next ``expect`` to tell."""
@@ -130,34 +164,84 @@ class Launch:
                 raise
 
     def expect(self, *kinds: int) -> native.Message:
-        """The next message, which must be one of ``kinds``. Raises LaunchError if init failed or is gone."""
+        """The next message, which must be one of ``kinds``. Raises LaunchError if init failed or is gone.
+
+        Whoever is in the container may speak for a process that is visible there: a child counts only if it is ours.
+        """
         message = native.receive(self._sync)
-        if message.kind == protocol.SYNC_CHILD:
-            self._replace(message.value)
-            return self.expect(*kinds)
+        if message.kind == protocol.SYNC_CHILD and self._clones:
+            self._clones -= 1
+            self._replace(message.sender)
+            return message if protocol.SYNC_CHILD in kinds else self.expect(*kinds)
         if message.kind == protocol.SYNC_FAILED:
             raise failed(self.about, message.failure(), self._document)
         if message.kind not in kinds:
-            raise LaunchError(f"{self.about}: pyoci-init ended without a word{self._how_ended()}")
+            raise self._ended()
         if report.debugging and message.kind in _PROGRESS:
             report.debug(f"{self.about}: {_PROGRESS[message.kind]}")
         return message
 
-    def _replace(self, pid: int) -> None:
-        """The joiner has handed over to its child, which is ours (CLONE_PARENT), so its number cannot be reused."""
-        joiner = self.child
-        assert joiner is not None
-        self.child = Child(pid, native.pidfd_open(pid))
-        _reap(joiner)
-        os.close(joiner.pidfd)
-        self.answer()
+    def expect_child(self) -> None:
+        """Waits for init to be in its cgroup and namespaces: for the clones that come before any other message."""
+        while self._clones > self._plan.late_clones:
+            self.expect(protocol.SYNC_CHILD)
 
-    def _how_ended(self) -> str:
-        if self.child is None or not native.wait_readable(self.child.pidfd, 2000):
-            return ""
-        code = os.waitstatus_to_exitcode(os.waitpid(self.child.pid, os.WNOHANG)[1])
-        memory = " (the memory limit may be too small)" if code == -9 else ""
-        return f", by signal {-code}{memory}" if code < 0 else f", with status {code}"
+    def _replace(self, pid: int) -> None:
+        """Init has gone on in a child, which is ours (CLONE_PARENT), so that its number cannot be reused."""
+        before = self.child
+        assert before is not None
+        try:
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            raise LaunchError(f"{self.about}: process {pid} says that it is the container's, but it is not") from None
+        self.child = Child(pid, native.pidfd_open(pid))
+        self._gone.append(before.pid)
+        os.close(before.pidfd)
+
+    def write_maps(self, maps: Sequence[tuple[str, str]]) -> None:
+        """The user and group maps of a new user namespace (user_namespaces(7)): kind, text. Raises SpecError."""
+        assert self.child is not None
+        for kind, text in maps:
+            try:
+                _write(f"/proc/{self.child.pid}/{kind}_map", text)
+            except OSError as error:
+                raise SpecError(f"/linux/{kind}Mappings", f"the kernel refuses the map: {error.strerror}") from error
+
+    def settle(self) -> None:
+        """Sets on the process, which is complete, what is set from outside. Raises SpecError."""
+        assert self.child is not None
+        for setting in self._plan.outside:
+            try:
+                if isinstance(setting, OomScoreAdj):
+                    _write(f"/proc/{self.child.pid}/oom_score_adj", str(setting.value))
+                else:
+                    _set_scheduling(self.child.pid, setting.inner)
+            except ProcessLookupError:
+                return  # it has failed and ended: the next expect() tells why
+            except OSError as error:
+                reason = f"the kernel refuses it: {os.strerror(error.errno or 0).lower()}"
+                pointer = setting.where if self._document == CONFIG else setting.where.removeprefix("/process")
+                hint = LOWERED if isinstance(setting, OomScoreAdj) and error.errno == EACCES else ""
+                asked = setting.value if isinstance(setting, OomScoreAdj) else setting.shown()
+                raise SpecError(pointer, reason, asked, hint, self._document) from error
+
+    def _ended(self) -> PyociError:
+        """The error for init's end without a word."""
+        assert self.child is not None
+        native.wait_readable(self.child.pidfd, 2000)
+        end = os.waitid(os.P_PID, self.child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if end is not None and end.si_status == 0:  # it went on in a child
+            _reap(self.child.pid)
+            try:
+                end = os.waitid(os.P_PGID, self._group, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                self._group = 0
+        if end is None or end.si_code == os.CLD_EXITED:
+            return LaunchError(f"{self.about}: pyoci-init ended without a word")
+        if end.si_status == SIGKILL and self._cgroup and self._cgroup.oom_kills():
+            return out_of_memory(self.about, self._cgroup)
+        hint = SIGNAL_HINTS.get(end.si_status, "")
+        return LaunchError(f"{self.about}: pyoci-init was killed by signal {end.si_status}{hint}")
 
     def tell(self, options: LaunchOptions) -> None:
         """Tells the caller who the process is, by pidfd and pid file. Raises LaunchError."""
@@ -176,9 +260,17 @@ class Launch:
         return self.child
 
 
-def _reap(child: Child) -> None:
+def out_of_memory(about: str, group: Cgroup) -> OutOfMemory:
+    """The error for a launch that the kernel ended for want of memory."""
+    limit = group.memory_limit()
+    words = f"the kernel killed pyoci-init, out of memory ({limit}); raise /linux/resources/memory/limit"
+    return OutOfMemory(f"{about}: {words}")
+
+
+def _reap(pid: int) -> None:
+    """Of a process that has ended, or is about to; one that a frozen cgroup keeps is left to who comes after us."""
     try:
-        os.waitpid(child.pid, 0)
+        os.waitpid(pid, os.WNOHANG)
     except ChildProcessError:
         pass
 
@@ -191,26 +283,9 @@ def _inherited(number: int) -> int:
         return -1
 
 
-def write_maps(pid: int, maps: Sequence[tuple[str, str]]) -> None:
-    """The user and group maps of a new user namespace (user_namespaces(7)): kind, text. Raises SpecError."""
-    for kind, text in maps:
-        try:
-            _write(f"/proc/{pid}/{kind}_map", text)
-        except OSError as error:
-            raise SpecError(f"/linux/{kind}Mappings", f"the kernel refuses the map: {error.strerror}") from error
-
-
-def set_oom_score(pid: int, value: int | None) -> None:
-    """process.oomScoreAdj (proc_pid_oom_score_adj(5)). Raises SpecError."""
-    if value is None:
-        return
-    try:
-        _write(f"/proc/{pid}/oom_score_adj", str(value))
-    except ProcessLookupError:
-        pass  # it has failed and ended, and has said why
-    except PermissionError:
-        hint = "lowering it takes CAP_SYS_RESOURCE, which this process does not have"
-        raise SpecError("/process/oomScoreAdj", "the kernel refuses it: permission denied", value, hint) from None
+def _set_scheduling(pid: int, wanted: ops.SchedSetattr) -> None:
+    times = (wanted.runtime, wanted.deadline, wanted.period)
+    native.sched_setattr(pid, wanted.policy, wanted.flags, wanted.nice, wanted.priority, *times)
 
 
 def _write(path: str, text: str) -> None:
@@ -270,7 +345,7 @@ def failed(about: str, failure: native.Failure, document: str = CONFIG) -> Launc
         reason += "; raise RLIMIT_NOFILE (ulimit -n)"
     what = f"{name} {failure.path}".strip()
     if failure.kind == protocol.PLAN_HOOK:
-        _, _, kind, index = failure.where.split("/")  # /hooks/KIND/INDEX
+        kind, _, index = failure.where.removeprefix("/hooks/").partition("/")
         what = hook_words(kind, index, failure.path)
     step = f"{failure.step}: " if failure.step and failure.step != name else ""
     parts = [part for part in (reason, failure.detail) if part]

@@ -49,6 +49,7 @@ _TYPES = {
     "hooks": dict,
     "seccomp": int,
     "keyring": str,
+    "personality": int,
 }
 
 
@@ -57,7 +58,8 @@ class State:
 
     pid: init's on the host, 0 until there is one; started: its start time in clock ticks; boot: the boot it belongs
     to; shares_pid: 1 if its PID namespace is not its own, so that its processes outlive init; seccomp: flags of the
-    filter in seccomp.bpf, -1 for none; keyring: name of the session keyring or "".
+    filter in seccomp.bpf, -1 for none; keyring: name of the session keyring or ""; personality: what
+    personality(2) was given, -1 for nothing.
     """
 
     __slots__ = ("directory", *_TYPES)
@@ -79,6 +81,7 @@ class State:
     hooks: dict[str, list[Hook]]
     seccomp: int
     keyring: str
+    personality: int
 
     def __init__(self, directory: str, values: dict[str, Any]) -> None:
         self.directory = directory

@@ -18,6 +18,7 @@ SIGTERM = NUMBERS["TERM"]
 SIGPIPE = NUMBERS["PIPE"]
 SIGCHLD = NUMBERS["CHLD"]
 SIGXFSZ = NUMBERS["XFSZ"]
+SIGSYS = NUMBERS["SYS"]
 
 # The C libraries keep 32 and 33 (glibc) and 34 (musl) for themselves; glibc's SIGRTMIN is what shells and people mean.
 SIGRTMIN = 34

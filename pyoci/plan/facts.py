@@ -9,19 +9,21 @@ import os
 class Facts:
     """The host's side of a plan.
 
-    bundle, rootfs: absolute paths; cgroup_unified: the host has cgroup v2 only; cgroup_directories: (names of a
-    hierarchy, directory of the container in it) for each; seccomp: the compiled filter and its flags, or None;
-    keyring: the name of the session keyring, "" for none; no_pivot: the caller's flag; extra_env: LISTEN_FDS and the
-    like.
+    bundle, rootfs: absolute paths; cgroup: how init comes to be in its cgroup; cgroup_unified: the host has cgroup v2
+    only; cgroup_directories: (names of a hierarchy, directory of the container in it) for each; seccomp: the compiled
+    filter and its flags, or None; personality: of the container that ``exec`` joins; keyring: the name of the session
+    keyring, "" for none; no_pivot: the caller's flag; extra_env: LISTEN_FDS and the like.
     """
 
     __slots__ = (
         "bundle",
+        "cgroup",
         "cgroup_directories",
         "cgroup_unified",
         "extra_env",
         "keyring",
         "no_pivot",
+        "personality",
         "preserve_fds",
         "rootfs",
         "seccomp",
@@ -31,16 +33,31 @@ class Facts:
         self.bundle = bundle
         self.rootfs = rootfs
         self.preserve_fds = 0
+        self.cgroup = Doors()
         self.cgroup_unified = False
         self.cgroup_directories: list[tuple[tuple[str, ...], str]] = []
         self.seccomp: tuple[bytes, int] | None = None
         self.keyring = ""
         self.no_pivot = False
+        self.personality: int | None = None
         self.extra_env: list[str] = []
 
     def host_path(self, path: str) -> str:
         """A path of the host; relative ones count from the bundle (config.md, "Mounts", source)."""
         return path if path.startswith("/") else os.path.join(self.bundle, path)
+
+
+class Doors:
+    """How init comes to be in its cgroup. attaches: the cgroup's manager puts it there; by_clone: init has a descriptor
+    for clone3 (v2); count: and so many to write to (v1); path: the group's, for people."""
+
+    __slots__ = ("attaches", "by_clone", "count", "path")
+
+    def __init__(self, path: str = "", attaches: bool = False, by_clone: bool = False, count: int = 0) -> None:
+        self.path = path
+        self.attaches = attaches
+        self.by_clone = by_clone
+        self.count = count
 
 
 class Layout:

@@ -27,13 +27,24 @@ def device_numbers(device: int) -> tuple[int, int]:
     return (device >> 8) & 0xFFF, (device & 0xFF) | ((device >> 12) & 0xFFF00)
 
 
-class Setns(records.Setns):
-    """Enter a namespace by descriptor; ``path`` is for people."""
+class EnterCgroup(records.EnterCgroup):
+    """Enter the cgroups of v1 by the descriptors of their ``tasks``; ``path`` is for people."""
 
     __slots__ = ()
 
     def details(self) -> str:
-        return f"{'|'.join(bits(self.namespaces, CLONE_NAMES))} {self.path}"
+        return f"{self.path} ({self.count} hierarchies)"
+
+
+class Setns(records.Setns):
+    """Enter a namespace by descriptor; ``path`` is for people. A ``deferred`` refusal is left to the next setns of the
+    same descriptor, which else has nothing to do."""
+
+    __slots__ = ()
+
+    def details(self) -> str:
+        later = " (or later)" if self.deferred else ""
+        return f"{'|'.join(bits(self.namespaces, CLONE_NAMES))} {self.path}{later}"
 
 
 class Unshare(records.Unshare):
@@ -45,6 +56,15 @@ class Unshare(records.Unshare):
         return "|".join(bits(self.namespaces, CLONE_NAMES))
 
 
+class ProcfsOf(records.ProcfsOf):
+    """From here on proc is mounted for the PID namespace of this descriptor, of which init is no member yet."""
+
+    __slots__ = ()
+
+    def details(self) -> str:
+        return "the joined PID namespace"
+
+
 class TimeOffsets(records.TimeOffsets):
     """Make and enter a time namespace whose clocks are off by ``offsets``."""
 
@@ -52,12 +72,21 @@ class TimeOffsets(records.TimeOffsets):
 
 
 class Clone3(records.Clone3):
-    """Go on in a child, which is the first to be in the joined (or new) PID namespace."""
+    """Go on in a child: in these new namespaces, in the PID namespace that was joined, in a cgroup of v2."""
 
     __slots__ = ()
 
     def details(self) -> str:
-        return "|".join(bits(self.namespaces, CLONE_NAMES))
+        into = " into the cgroup" if self.cgroup >= 0 else ""
+        return f"{'|'.join(bits(self.namespaces, CLONE_NAMES))}{into}".strip()
+
+
+SYNC_WORDS = {
+    protocol.SYNC_ATTACH: "attach: the runtime has the manager of cgroups put init into its group",
+    protocol.SYNC_MAPS: "maps: the runtime writes the id maps",
+    protocol.SYNC_MOUNTED: "mounted: the runtime runs prestart and createRuntime hooks",
+    protocol.SYNC_STARTING: "starting: the runtime watches for execve",
+}
 
 
 class Sync(records.Sync):
@@ -66,9 +95,7 @@ class Sync(records.Sync):
     __slots__ = ()
 
     def details(self) -> str:
-        if self.message == protocol.SYNC_MOUNTED:
-            return "mounted: the runtime runs prestart and createRuntime hooks"
-        return "starting: the runtime watches for execve"
+        return SYNC_WORDS[self.message]
 
 
 class BecomeRoot(records.BecomeRoot):
@@ -81,9 +108,12 @@ class BecomeRoot(records.BecomeRoot):
 
 
 class Setsid(records.Setsid):
-    """setsid(2)."""
+    """setsid(2), and the controlling terminal."""
 
     __slots__ = ()
+
+    def details(self) -> str:
+        return "with the terminal" if self.terminal else ""
 
 
 class Loopback(records.Loopback):
@@ -275,7 +305,8 @@ class Hook(records.Hook):
     __slots__ = ()
 
     def details(self) -> str:
-        return hook_text(self.path, self.args, None if self.inherit else self.env, self.timeout)
+        filtered = " under the filter" if self.filtered else ""
+        return hook_text(self.path, self.args, None if self.inherit else self.env, self.timeout) + filtered
 
 
 class Console(records.Console):
@@ -306,12 +337,12 @@ class Keyring(records.Keyring):
 
 
 class Setrlimit(records.Setrlimit):
-    """setrlimit(2)."""
+    """setrlimit(2); or its hard limit alone, if that is to rise."""
 
     __slots__ = ()
 
     def details(self) -> str:
-        return f"{self.label} {self.soft} {self.hard}"
+        return f"{self.label} {f'up to {self.hard}' if self.upwards else f'{self.soft} {self.hard}'}"
 
 
 class Environment(records.Environment):
@@ -363,6 +394,12 @@ class User(records.User):
 
     def details(self) -> str:
         return f"{self.uid}:{self.gid} groups [{words(self.groups)}] umask {self.umask:o}"
+
+
+class CloseRange(records.CloseRange):
+    """Close all that is neither the process's own nor leads to the runtime."""
+
+    __slots__ = ()
 
 
 class Created(records.Created):

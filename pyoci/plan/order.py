@@ -9,6 +9,7 @@ from pyoci.kernel.namespaces import NEWNET, NEWPID, NEWUSER, TYPES
 from pyoci.plan import devices, namespaces, ops, process
 from pyoci.plan.facts import Layout
 from pyoci.plan.mounts import Mounts
+from pyoci.plan.outside import OomScoreAdj, SchedSetattr
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,42 +26,39 @@ TIMEOUT_MAX = (1 << 31) - 1  # ms
 
 
 class LaunchPlan:
-    """Operations; the flags for clone3, the namespaces to open beforehand, whether init goes on in a child to be in
-    its PID namespace; and where init finds its descriptors."""
+    """Init's operations; early_clones: how often it goes on in a child until it is in its cgroup and namespaces;
+    late_clones: how often after that; outside: what the runtime sets on the process when it is complete; joined: the
+    namespaces to open beforehand; layout: where init finds its descriptors."""
 
-    __slots__ = ("clone_flags", "in_child", "joined", "layout", "operations")
+    __slots__ = ("early_clones", "joined", "late_clones", "layout", "operations", "outside")
 
-    def __init__(self, layout: Layout, clone_flags: int = 0, joined: Iterable[Joined] = ()) -> None:
+    def __init__(self, layout: Layout, joined: Iterable[Joined] = ()) -> None:
         self.layout = layout
-        self.clone_flags = clone_flags
         self.joined = joined
-        self.in_child = False
+        self.early_clones = 0
+        self.late_clones = 0
         self.operations: list[ops.Op] = []
+        self.outside: list[OomScoreAdj | SchedSetattr] = []
 
 
 def create_plan(config: ContainerConfig, facts: Facts) -> LaunchPlan:
     """The plan of ``create``. Raises SpecError."""
-    new, joined = config.namespaces.new, config.namespaces.joined
-    plan = LaunchPlan(Layout(facts.preserve_fds), namespaces.clone_flags(config.namespaces), joined)
-    in_user_namespace = config.namespaces.private(NEWUSER)
+    new = config.namespaces.new
+    body = config.process
+    plan = LaunchPlan(Layout(facts.preserve_fds), config.namespaces.joined)
     mounts = Mounts(config, facts)
-    nodes = devices.operations(config, mounts, by_bind=in_user_namespace)
-    become_member = namespaces.become_member(config.namespaces)
-    plan.in_child = bool(become_member)
-    steps: list[ops.Op] = [ops.Setsid("")]
-    if facts.keyring:
-        steps.append(ops.Keyring("", facts.keyring, NO_KEYRINGS))
-    hidden = _hidden_until_pivoted(config)
-    before, on_proc = _split_at_proc(mounts.steps) if hidden else (mounts.steps, [])
-    steps += namespaces.operations(config, plan.layout.first)
-    steps += [] if hidden else become_member
+    nodes = devices.operations(config, mounts, by_bind=config.namespaces.private(NEWUSER))
+    steps = process.raised_limits(body)
+    steps += namespaces.begin(config, plan.layout.first, facts.cgroup)
+    plan.early_clones = sum(step.kind == protocol.PLAN_CLONE3 for step in steps)
+    steps += _keyring(facts)
     steps += mounts.sources
     if new & NEWUSER:
         steps.append(ops.BecomeRoot("", clear_groups=True))
     if new & NEWNET:
         steps.append(ops.Loopback(""))
     steps += _root(config, facts)
-    steps += before
+    steps += mounts.steps
     steps += nodes
     steps += _names(config)
     steps.append(ops.Sync("", protocol.SYNC_MOUNTED))
@@ -69,73 +67,90 @@ def create_plan(config: ContainerConfig, facts: Facts) -> LaunchPlan:
     propagation, recursive = config.propagation
     if propagation in (MS_SHARED, MS_UNBINDABLE):  # pivot_root(2) refuses a shared root
         steps.append(ops.Propagation("/linux/rootfsPropagation", "/", propagation, recursive))
-    steps += become_member if hidden else []
-    steps += on_proc
     steps += _sysctl(config)
-    steps += process.terminal(config.process, plan.layout.console, bind=True)
-    steps.append(ops.Mkdir("/process/cwd", config.process.cwd))
+    steps += process.terminal(body, plan.layout.console, bind=True)
+    steps.append(ops.Mkdir("/process/cwd", body.cwd))
     steps += _closing(config, mounts)
-    steps += process.limits(config.process)
-    if config.personality is not None:
-        steps.append(ops.Personality("/linux/personality", config.personality))
-    steps += process.identity(config.process, facts)
+    steps += _personality(config.personality)
+    plan.late_clones = int(config.namespaces.joins(NEWPID))
+    steps += _scheduling(plan, body)
+    steps += process.identity(body, facts)
+    privileges = process.Privileges(body, facts)
+    steps += _become_visible(plan, namespaces.become_member(config.namespaces, plan.layout.first), privileges)
+    steps.append(ops.Setsid("", body.terminal))
     steps.append(ops.Created(""))
-    steps += _hooks(config, "startContainer")
-    steps += process.privileges(config.process, facts)
+    steps += process.limits(body)
+    steps += _hooks(config, "startContainer", privileges.filtered)
+    steps += privileges.last
     plan.operations = steps
     return plan
 
 
 def exec_plan(body: ProcessConfig, types: list[str], facts: Facts) -> LaunchPlan:
     """The plan of ``exec``: ``body`` is the process, ``types`` the container's own namespaces, which are entered
-    through the pidfd of its init in one setns (setns(2)).
-
-    All are entered before the PID namespace has its new member: whoever watches it from inside never sees a process
-    whose root, descriptors or program are the host's (CVE-2016-9962).
+    through the pidfd of its init in one setns (setns(2)); a PID namespace so gets its member only by the last clone.
     """
     plan = LaunchPlan(Layout(facts.preserve_fds))
+    first, doors = plan.layout.first, facts.cgroup
     flags = 0
     for kind in types:
         flags |= TYPES[kind][0]
-    steps: list[ops.Op] = [ops.Setns("", plan.layout.first, flags, "container")]
+    steps = process.raised_limits(body)
+    if doors.by_clone:
+        plan.early_clones = 1
+        steps.append(ops.Clone3("", 0, first + 1))
+    if doors.count:
+        steps.append(ops.EnterCgroup("", first + 1 + doors.by_clone, doors.count, doors.path))
+    steps.append(ops.Setns("", first, flags, "container", 0))
     if flags & NEWUSER:
         steps.append(ops.BecomeRoot("", clear_groups=False))
-    if flags & NEWPID:
-        steps.append(ops.Clone3("", 0))
-    steps.append(ops.Setsid(""))
-    if facts.keyring:
-        steps.append(ops.Keyring("", facts.keyring, NO_KEYRINGS))
+    steps += _keyring(facts)
     steps += process.terminal(body, plan.layout.console, bind=False)
-    steps += process.limits(body)
+    steps += _personality(facts.personality)
+    plan.late_clones = int(bool(flags & NEWPID))
+    steps += _scheduling(plan, body)
     steps += process.identity(body, facts)
+    privileges = process.Privileges(body, facts)
+    steps += _become_visible(plan, [], privileges)
+    steps.append(ops.Setsid("", body.terminal))
     steps.append(ops.Sync("", protocol.SYNC_STARTING))
-    steps += process.privileges(body, facts)
+    steps += process.limits(body)
+    steps += privileges.last
     plan.operations = steps
     return plan
 
 
-def _hidden_until_pivoted(config: ContainerConfig) -> bool:
-    """Whether init becomes a member of a joined PID namespace only when its root is the container's: whoever watches
-    from inside, with CAP_SYS_PTRACE, then never finds the host behind /proc/PID/root (as in CVE-2016-9962).
+def _become_visible(plan: LaunchPlan, before: list[ops.Op], privileges: process.Privileges) -> list[ops.Op]:
+    """The border: from here on those inside the container may see the process, and with CAP_SYS_PTRACE take it over
+    (CVE-2016-9962). So it holds nothing by then that the container has not: no capability, no root, working directory,
+    program or descriptor of the host.
 
-    Not with hooks that run before pivot_root, for they are given init's PID, and it must stay. Not with a user
-    namespace, whose procfs the kernel refuses where no other is in sight any more (mount_too_revealing in the kernel).
+    before: what leads into a PID namespace that is joined, of which a child is a member then. Else the process is in a
+    new one, alone until exec comes, or in the host's.
     """
-    found = config.namespaces
-    early = any(kind in config.hooks for kind in ("prestart", "createRuntime", "createContainer"))
-    return found.joins(NEWPID) and not found.private(NEWUSER) and not early
+    child = [ops.Clone3("", 0, -1)] if plan.late_clones else []
+    return [*before, ops.CloseRange(""), *privileges.drop, *child]
 
 
-def _split_at_proc(steps: list[ops.Op]) -> tuple[list[ops.Op], list[ops.Op]]:
-    """The mounts that need no PID namespace, and each procfs with what is mounted on it. Sources are the host's."""
-    places = [step.path for step in steps if isinstance(step, ops.Mount) and step.type == "proc"]
-    before: list[ops.Op] = []
-    on_proc: list[ops.Op] = []
-    for step in steps:
-        path = "" if isinstance(step, ops.OpenTree) else getattr(step, "path", "")
-        inside = any(path == place or path.startswith(place + "/") for place in places)
-        (on_proc if inside else before).append(step)
-    return before, on_proc
+def _scheduling(plan: LaunchPlan, body: ProcessConfig) -> list[ops.Op]:
+    """Scheduling and I/O priority: what init does. What it cannot do is left to the runtime."""
+    steps: list[ops.Op] = []
+    if body.oom_score_adj is not None:
+        plan.outside.append(OomScoreAdj(f"{body.at}/oomScoreAdj", body.oom_score_adj))
+    for policy in process.scheduling(body):
+        if plan.late_clones and not process.is_inherited(policy):
+            plan.outside.append(SchedSetattr(policy))
+        else:
+            steps.append(policy)
+    return steps + process.priority(body)
+
+
+def _keyring(facts: Facts) -> list[ops.Op]:
+    return [ops.Keyring("", facts.keyring, NO_KEYRINGS)] if facts.keyring else []
+
+
+def _personality(number: int | None) -> list[ops.Op]:
+    return [] if number is None else [ops.Personality("/linux/personality", number)]
 
 
 def _root(config: ContainerConfig, facts: Facts) -> list[ops.Op]:
@@ -175,7 +190,7 @@ def _closing(config: ContainerConfig, mounts: Mounts) -> list[ops.Op]:
     return steps
 
 
-def _hooks(config: ContainerConfig, kind: str) -> list[ops.Op]:
+def _hooks(config: ContainerConfig, kind: str, filtered: bool = False) -> list[ops.Op]:
     """Without an env of their own they have the process's, as in runc; HOME is known to startContainer hooks alone."""
     inherit = kind == "startContainer"
     otherwise = [] if inherit else list(config.process.env.values())
@@ -187,6 +202,7 @@ def _hooks(config: ContainerConfig, kind: str) -> list[ops.Op]:
             hook.get("env", otherwise),
             inherit and "env" not in hook,
             min(1000 * hook.get("timeout", 0), TIMEOUT_MAX),
+            filtered,
         )
         for index, hook in enumerate(config.hooks.get(kind, ()))
     ]

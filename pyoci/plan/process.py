@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from pyoci.kernel.capabilities import BITS
+from pyoci.kernel.process import SCHEDULER_FLAGS, SCHEDULERS
 from pyoci.plan import ops
 
 TYPE_CHECKING = False
@@ -21,28 +23,43 @@ def terminal(process: ProcessConfig, console: int, bind: bool) -> list[ops.Op]:
     return [ops.Console(f"{process.at}/terminal", console, process.rows, process.columns, process.uid, bind)]
 
 
-def limits(process: ProcessConfig) -> list[ops.Op]:
-    """Resource limits, scheduling and I/O priority."""
-    steps: list[ops.Op] = [
-        ops.Setrlimit(limit.where, limit.number, limit.soft, limit.hard, limit.name) for limit in process.rlimits
+def raised_limits(process: ProcessConfig) -> list[ops.Op]:
+    """Hard limits that are to rise: init may do that as long as it is in the host's user namespace."""
+    return [
+        ops.Setrlimit(limit.where, limit.number, limit.soft, limit.hard, limit.name, upwards=True)
+        for limit in process.rlimits
     ]
+
+
+def limits(process: ProcessConfig) -> list[ops.Op]:
+    """Resource limits as they are to be, which takes no capability any more. They come last: init itself would not do
+    with any number of descriptors, nor any size of memory."""
+    return [
+        ops.Setrlimit(limit.where, limit.number, limit.soft, limit.hard, limit.name, upwards=False)
+        for limit in process.rlimits
+    ]
+
+
+def scheduling(process: ProcessConfig) -> list[ops.SchedSetattr]:
+    """CPU scheduling."""
     wish = process.scheduler
-    if wish:
-        steps.append(
-            ops.SchedSetattr(
-                f"{process.at}/scheduler",
-                wish.policy,
-                wish.nice,
-                wish.priority,
-                wish.flags,
-                wish.runtime,
-                wish.deadline,
-                wish.period,
-            )
-        )
-    if process.io_priority is not None:
-        steps.append(ops.IoprioSet(f"{process.at}/ioPriority", process.io_priority))
-    return steps
+    if not wish:
+        return []
+    times = (wish.runtime, wish.deadline, wish.period)
+    return [ops.SchedSetattr(f"{process.at}/scheduler", wish.policy, wish.nice, wish.priority, wish.flags, *times)]
+
+
+def is_inherited(scheduler: ops.SchedSetattr) -> bool:
+    """Whether a child has the same policy (sched(7))."""
+    is_deadline = scheduler.policy == SCHEDULERS["SCHED_DEADLINE"]
+    return not (is_deadline or scheduler.flags & SCHEDULER_FLAGS["SCHED_FLAG_RESET_ON_FORK"])
+
+
+def priority(process: ProcessConfig) -> list[ops.Op]:
+    """I/O priority, which children inherit."""
+    if process.io_priority is None:
+        return []
+    return [ops.IoprioSet(f"{process.at}/ioPriority", process.io_priority)]
 
 
 def identity(process: ProcessConfig, facts: Facts) -> list[ops.Op]:
@@ -64,17 +81,27 @@ def identity(process: ProcessConfig, facts: Facts) -> list[ops.Op]:
     ]
 
 
-def privileges(process: ProcessConfig, facts: Facts) -> list[ops.Op]:
-    """Capabilities, no_new_privs and seccomp, then execve.
+class Privileges:
+    """Capabilities, no_new_privs and the filter.
 
-    Under no_new_privs the filter is the last thing before execve, so a profile need allow nothing of ours. Without,
-    loading it takes CAP_SYS_ADMIN, so it comes before the capabilities are dropped (seccomp(2)).
+    drop: what ends with no more capabilities than were asked for; last: what comes at the very end, the program with
+    it; filtered: the filter is among the last, so a hook before it has to load it for itself.
+
+    Loading a filter takes no_new_privs or CAP_SYS_ADMIN (seccomp(2)). Where the process has one of them at the end, the
+    filter is the last thing before execve, so a profile need allow nothing of ours. Else it is loaded while init still
+    has all capabilities, and all that init does after it has to be allowed, as with runc.
     """
-    sets = process.capabilities
-    drop = ops.Capset(f"{process.at}/capabilities", sets.effective, sets.permitted, sets.inheritable, sets.ambient)
-    load = [ops.Seccomp("/linux/seccomp", *facts.seccomp)] if facts.seccomp else []
-    if process.no_new_privileges:
-        steps: list[ops.Op] = [ops.NoNewPrivs(f"{process.at}/noNewPrivileges"), drop, *load]
-    else:
-        steps = [*load, drop]
-    return [*steps, ops.Execve(f"{process.at}/args")]
+
+    __slots__ = ("drop", "filtered", "last")
+
+    def __init__(self, process: ProcessConfig, facts: Facts) -> None:
+        sets = process.capabilities
+        at = f"{process.at}/capabilities"
+        self.drop: list[ops.Op] = [ops.Capset(at, sets.effective, sets.permitted, sets.inheritable, sets.ambient)]
+        self.last: list[ops.Op] = [ops.Execve(f"{process.at}/args")]
+        self.filtered = False
+        if process.no_new_privileges:
+            self.drop.insert(0, ops.NoNewPrivs(f"{process.at}/noNewPrivileges"))
+        if facts.seccomp:
+            self.filtered = process.no_new_privileges or bool(sets.effective & BITS["CAP_SYS_ADMIN"])
+            (self.last if self.filtered else self.drop).insert(0, ops.Seccomp("/linux/seccomp", *facts.seccomp))

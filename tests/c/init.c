@@ -13,6 +13,7 @@
 #include "../../csrc/init/namespaces.c"
 #include "../../csrc/init/plan.c"
 #include "../../csrc/init/process.c"
+#include "../../csrc/init/procfs.c"
 #include "../../csrc/init/resolve.c"
 #include "../../csrc/init/rootfs.c"
 #include "../../csrc/init/sync.c"

@@ -42,7 +42,7 @@ static int spawned(const int *fds, uint32_t count, int plan, int sync) {
     int *list = malloc(count * sizeof(int));
     CHECK(init >= 0 && list);
     memcpy(list, fds, count * sizeof(int));
-    struct spawn args = {.cgroup = -1, .init = init, .plan = plan, .count = count, .fds = list, .sync = sync};
+    struct spawn args = {.init = init, .plan = plan, .count = count, .fds = list, .sync = sync};
     errno = ERANGE;
     CHECK(pyoci_spawn(&args) == 0 && args.pid > 0);
     free(list);
