@@ -30,6 +30,7 @@ def run(settings: Settings, parsed: Parsed) -> int:
     given.keep_filter = False
     plan = Creation(Request(_ID, bundle, given, load.config(bundle, given.config))).intent.launch
     lines = [operation.describe() for operation in plan.operations]
-    lines += [f"outside: {operation.describe()}" for operation in plan.outside]
+    complete = next(i for i, line in enumerate(lines) if line.startswith("created"))
+    lines[complete:complete] = [f"outside: {operation.describe()}" for operation in plan.outside]
     output.write("".join(f"{output.one_line(line)}\n" for line in lines))
     return 0

@@ -95,7 +95,7 @@ class Sync(records.Sync):
     __slots__ = ()
 
     def details(self) -> str:
-        return SYNC_WORDS[self.message]
+        return SYNC_WORDS.get(self.message, str(self.message))
 
 
 class BecomeRoot(records.BecomeRoot):

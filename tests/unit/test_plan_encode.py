@@ -58,13 +58,14 @@ def test_bytes_are_aligned() -> None:
 
 
 def test_whole() -> None:
-    operations = [ops.Setsid("/a"), ops.Setrlimit("/b", 7, (1 << 64) - 1, 0, "RLIMIT_NOFILE"), ops.Execve("")]
+    limit = ops.Setrlimit("/b", 7, (1 << 64) - 1, 0, "RLIMIT_NOFILE", upwards=False)
+    operations = [ops.Setsid("/a", terminal=True), limit, ops.Execve("")]
     plan = encode(operations, sync=4, start=-1, preserve=1)
     magic, operations_size, strings_size, directories, files, sync, start, preserve = struct.unpack_from("=5I3i", plan)
     assert (magic, sync, start, preserve) == (protocol.PLAN_MAGIC, 4, -1, 1)
-    assert (operations_size, len(plan)) == (8 + 40 + 8, 32 + operations_size + strings_size)
+    assert (operations_size, len(plan)) == (16 + 48 + 8, 32 + operations_size + strings_size)
     assert (directories, files) == (0o755, 0o644)
-    assert struct.unpack_from("=I", plan, 32 + 8 + 40) == (protocol.PLAN_EXECVE,)
+    assert struct.unpack_from("=I", plan, 32 + 16 + 48) == (protocol.PLAN_EXECVE,)
 
 
 @pytest.mark.parametrize("op", [ops.Mkdir("", "/a\0b"), ops.Program("", ["a", "b\0"])])
@@ -105,7 +106,7 @@ def test_words_name_what_a_number_means() -> None:
     assert caps.details().endswith(", inheritable none, ambient none")
     assert ops.Mask("", "/a", 0, ops.errnos(2, 20)).document()["tolerated"] == ["ENOENT", "ENOTDIR"]
     assert ops.Mknod("", "/d", 0o020640, os.makedev(300, 259), 1, 2).details() == "/d c 300:259 640 1:2"
-    assert ops.Setns("", 5, 0x20020000, "x").details() == "mount|pid x"
+    assert ops.Setns("", 5, 0x20020000, "x", 0).details() == "mount|pid x"
 
 
 def test_numbers_are_those_of_the_compiler() -> None:

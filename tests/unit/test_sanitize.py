@@ -69,10 +69,10 @@ def test_a_fault_is_found(built: Path, tmp_path: Path) -> None:
 def plan(sync: int) -> bytes:
     """A plan with an operation of each kind that has lists or numbers to go wrong."""
     operations: list[ops.Op] = [
-        ops.Setsid(""),
+        ops.Setsid("", terminal=False),
         ops.OpenTree("", "/etc", 0, recursive=True, inside=False),
         ops.Mount("/mounts/0", "proc", "/proc", ["source=proc", "hidepid=2"], 0, 0, 0, 0, 0),
-        ops.Hook("/hooks/createContainer/0", "/bin/true", ["true"], ["A=b"], False, 0),
+        ops.Hook("/hooks/createContainer/0", "/bin/true", ["true"], ["A=b"], False, 0, filtered=False),
         ops.Environment("/process/env", ["PATH=/bin", "TERM=xterm"]),
         ops.Program("/process/args", ["sh", "-c", "true"]),
         ops.User("/process/user", 0, 0, ["1", "2"], 0o22, keep_groups=False),
