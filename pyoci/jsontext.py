@@ -44,7 +44,7 @@ def loads(text: bytes | str) -> Any:
         try:
             text = text.decode("utf-8")
         except UnicodeDecodeError as error:
-            raise ValueError(f"byte {error.start} is not UTF-8") from None
+            raise ValueError(f"byte {error.start} is not UTF-8") from error
     if _make_scanner is None:  # pragma: no cover
         import json
 
@@ -53,9 +53,9 @@ def loads(text: bytes | str) -> Any:
     try:
         value, end = _scan(text, start)
     except StopIteration as stop:
-        raise ValueError(_fault(text, stop.value, "a value is missing or malformed")) from None
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
+        raise ValueError(_fault(text, stop.value, "a value is missing or malformed")) from stop
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
     except SystemError:
         # For some faults the C module raises an exception of json.decoder, which fails if that is not imported.
         import json

@@ -30,8 +30,8 @@ def run(settings: Settings, parsed: Parsed) -> int:
     path = os.path.join(parsed.text("bundle") or ".", parsed.text("file", "config.json"))
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-    except FileExistsError:
-        raise UsageError(f"spec: {path} exists; remove it first, or name another with --file") from None
+    except FileExistsError as error:
+        raise UsageError(f"spec: {path} exists; remove it first, or name another with --file") from error
     try:
         output.write(output.pretty(default.config(parsed.flag("rootless"))) + "\n", descriptor)
     finally:

@@ -8,7 +8,7 @@ import time
 
 from pyoci import native, protocol, report
 from pyoci.container import pidfile, processes
-from pyoci.errors import LaunchError, OutOfMemory, PyociError, SpecError, hook_words
+from pyoci.errors import LaunchError, OutOfMemory, PyociError, SpecError, hook_words, reason
 from pyoci.kernel.signals import SIGKILL, SIGSYS
 from pyoci.plan import encode, ops
 from pyoci.plan.outside import OomScoreAdj
@@ -308,10 +308,8 @@ def open_namespaces(plan: LaunchPlan) -> list[int]:
             try:
                 descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
             except OSError as error:
-                reason = (
-                    "there is no such namespace" if error.errno == ENOENT else os.strerror(error.errno or 0).lower()
-                )
-                raise SpecError(f"{where}/path", f"open the {kind} namespace: {reason}", path) from None
+                words = f"open the {kind} namespace: {reason(error, missing='there is no such namespace')}"
+                raise SpecError(f"{where}/path", words, path) from error
             opened.append(descriptor)
             try:
                 found = native.ns_type(descriptor)

@@ -42,8 +42,8 @@ class Root:
         directory = self.container(container_id)
         try:
             kind = stat.S_IFMT(os.lstat(directory).st_mode)
-        except (FileNotFoundError, NotADirectoryError):
-            raise NotFound(container_id) from None
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise NotFound(container_id) from error
         if kind != stat.S_IFDIR:
             what = "a symlink, which is not followed" if kind == stat.S_IFLNK else "not a directory"
             raise StateError(f"state of {container_id}: {directory} is {what}; delete --force removes it")

@@ -11,7 +11,7 @@ import errno
 import os
 
 from pyoci import native
-from pyoci.errors import LaunchError, UsageError
+from pyoci.errors import LaunchError, UsageError, reason
 from pyoci.kernel.signals import NUMBERS, SIGPIPE, SIGRTMAX, SIGRTMIN
 
 TYPE_CHECKING = False
@@ -71,7 +71,7 @@ def send_pidfd(path: str, pidfd: int) -> None:
         rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, pidfd.to_bytes(4, "little"))
         connection.sendmsg([b"pidfd"], [rights])
     except OSError as error:
-        raise UsageError(f"flag --pidfd-socket: send to {path}: {os.strerror(error.errno or 0)}") from None
+        raise UsageError(f"flag --pidfd-socket: send to {path}: {reason(error)}") from error
     finally:
         connection.close()
 
@@ -93,9 +93,9 @@ def _connect(path: str, flag: str) -> socket:
         connection.connect(address)
     except OSError as error:
         connection.close()
-        # ENOENT in its plain words would read as a missing program (docs/engines.md)
-        reason = "there is no such socket" if error.errno == errno.ENOENT else os.strerror(error.errno or 0)
-        raise UsageError(f"flag {flag}: connect to {path}: {reason}") from None
+        raise UsageError(
+            f"flag {flag}: connect to {path}: {reason(error, missing='there is no such socket')}"
+        ) from error
     finally:
         if directory >= 0:
             os.close(directory)
@@ -133,7 +133,8 @@ class Console:
             self._local.settimeout(RECEIVE_WAIT)
             data, rights, _flags, _peer = self._local.recvmsg(_CHUNK, _socket.CMSG_SPACE(4), _socket.MSG_CMSG_CLOEXEC)
         except OSError as error:
-            raise LaunchError(f"receive the terminal: {error.strerror or 'init does not send it'}") from None
+            why = reason(error) if error.errno else "init does not send it"  # a TimeoutError has no errno
+            raise LaunchError(f"receive the terminal: {why}") from error
         finally:
             self._local.close()
             self._local = None
