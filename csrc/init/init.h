@@ -28,6 +28,7 @@ struct init {
     char **argv; /* PLAN_PROGRAM */
     char **env;
     const char *program; /* argv[0], resolved */
+    bool empty_attached; /* the mount that masks directories is at its first place */
     bool cwd_done;       /* else the next PLAN_CHDIR is to try again, with the user's identity */
     struct {
         const char *step;

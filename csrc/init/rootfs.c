@@ -223,6 +223,15 @@ static int null_tree(struct init *init) {
     return tree < 0 ? fail(init, "open_tree", "/dev/null") : tree;
 }
 
+/* One empty mount for all masked directories: the first gets the mount itself, the others a clone of it. A mount that is
+ * not attached yet could be cloned from Linux 6.15 on only (open_tree(2)). */
+static int empty_tree(struct init *init, int empty, const char *path) {
+    if (!init->empty_attached)
+        return empty;
+    int tree = open_tree(empty, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
+    return tree < 0 ? fail(init, "open_tree", path) : tree;
+}
+
 int op_mask(struct init *init, const struct op_mask *args) {
     const char *path = args->path;
     const char *step;
@@ -232,16 +241,16 @@ int op_mask(struct init *init, const struct op_mask *args) {
         return tolerates(args->tolerated, errno) ? 0 : fail(init, step, path);
     if (fstat(target, &st) < 0)
         return fail(init, "fstat", path);
-    /* One mount for all directories: each gets a clone of it. */
-    int empty = init->slots[args->empty];
-    int tree = S_ISDIR(st.st_mode) ? open_tree(empty, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH)
-                                   : null_tree(init);
+    bool directory = S_ISDIR(st.st_mode);
+    int tree = directory ? empty_tree(init, init->slots[args->empty], path) : null_tree(init);
     if (tree < 0)
-        return S_ISDIR(st.st_mode) ? fail(init, "open_tree", path) : -1;
+        return -1;
     if (move_mount(tree, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0)
         return fail(init, "move_mount", path);
+    init->empty_attached |= directory;
     close(target);
-    close(tree);
+    if (tree != init->slots[args->empty])
+        close(tree);
     return 0;
 }
 
