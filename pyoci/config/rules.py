@@ -56,10 +56,10 @@ def warnings(process: ProcessConfig) -> Iterator[tuple[str, str]]:
     sets = process.capabilities
     at = f"{process.at}/capabilities"
     if sets.unknown:
-        yield at, f"unknown capabilities are left out: {', '.join(sets.unknown)}"
+        yield at, f"unknown capabilities are not granted: {', '.join(sets.unknown)}"
     if sets.not_inheritable:
         names = ", ".join(sets.not_inheritable)
-        yield f"{at}/ambient", f"left out, for they are not both permitted and inheritable: {names}"
+        yield f"{at}/ambient", f"not granted, because not both permitted and inheritable: {names}"
 
 
 def _namespace_types(config: ContainerConfig) -> Fault | None:
@@ -154,6 +154,8 @@ def _place(mount: MountConfig) -> Fault | None:
     target = mount.target
     if target == "/proc" and (mount.kind == CGROUP or (mount.kind == FILE_SYSTEM and mount.fs_type != "proc")):
         return "destination", "only a procfs may be mounted there", target, "set the type proc"
+    if target[:10] == "/proc/net/":
+        return "destination", "a mount does not last there", target, "the kernel takes it away at the next look"
     if target[:6] == "/proc/" and target not in ON_PROC:
         return "destination", "nothing may be mounted inside /proc", target, "use maskedPaths to hide a file"
     return None

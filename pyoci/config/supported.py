@@ -49,6 +49,7 @@ def ignored(reason: str) -> Support:
     return Support(reason=reason)
 
 
+_EACH = "*"  # in the path of a row: each item of an array, each name of a map
 _NOTIFY = "notifications to a seccomp agent"
 _SYMLINKS = "mount options for symbolic links"
 
@@ -164,7 +165,7 @@ def asks_for_nothing(value: Any) -> bool:
 def _first(value: Any, tree: Tree) -> Found | None:
     """Walks a value along the tree of what is refused in it."""
     for name, below in tree.items():
-        if name == "*":
+        if name == _EACH:
             for index, item in enumerate(value):
                 found = _at(index, item, below)
                 if found:
@@ -179,25 +180,26 @@ def _first(value: Any, tree: Tree) -> Found | None:
 def _at(name: str | int, value: Any, below: Support | Tree) -> Found | None:
     if isinstance(below, Support):
         return ((name,), below, value) if below.present or not asks_for_nothing(value) else None
-    if isinstance(value, str):
-        support = below.get("=" + value.partition("=")[0])  # "idmap=..." is how crun's own mappings are given
+    if type(value) is str:
+        support = below.get(value.partition("=")[0])  # "idmap=..." is how crun's own mappings are given
         return ((name,), support, value) if isinstance(support, Support) else None
     found = _first(value, below)
     return found and ((name, *found[0]), *found[1:])
 
 
 def _refused() -> Tree:
-    """The refused rows as a tree of their paths, so that a document is walked once, and only where it can hold one."""
+    """The refused rows as a tree of their paths, so that a document is walked once, and only where it can hold one.
+    The values of a text are the last branches of such a path."""
     tree: Tree = {}
     for row, support in TABLE.items():
         if not support.words or row[0] != "/":
             continue
         path, equals, value = row.partition("=")
-        parts = path.split("/")[1:] + ([equals + value] if equals else [])
+        *parts, last = path.split("/")[1:] + ([value] if equals else [])
         below = tree
-        for part in parts[:-1]:
+        for part in parts:
             below = _inner(below, part)
-        below[parts[-1]] = support
+        below[last] = support
     return tree
 
 

@@ -52,11 +52,12 @@ ON_BIND = SUPERBLOCK | {
     *("acl", "noacl", "auto", "noauto", "user", "nouser", "users", "group", "owner", "nofail", "_netdev", "comment"),
 }
 
-# The files that lxcfs gives a container on top of its /proc (runc's and crun's list).
+# The files that lxcfs gives a container on top of its /proc (runc's and crun's list, without net/dev: the kernel looks
+# /proc/net/* up anew each time, and takes away what is mounted there).
 ON_PROC = frozenset(
     "/proc/" + name
     for name in (
         *("cpuinfo", "diskstats", "loadavg", "meminfo", "slabinfo", "stat", "swaps", "uptime"),
-        *("net/dev", "sys/kernel/ns_last_pid", "sys/crypto/fips_enabled"),
+        *("sys/kernel/ns_last_pid", "sys/crypto/fips_enabled"),
     )
 )

@@ -560,3 +560,20 @@ def test_shared_mounts_of_the_host_stay(runtime: Runtime, propagation: str, flag
     assert {"/", "/proc"} <= set(inspection.parse_mounts(done.stdout)), done.stderr
     assert "/etc" not in done.stdout
     assert after.read_text() == before.read_text()
+
+
+@pytest.mark.parametrize("name", ["cpuinfo", "uptime", "sys/kernel/ns_last_pid"])
+def test_files_of_lxcfs(runtime: Runtime, name: str) -> None:
+    """The files that lxcfs gives a container may be bound on its /proc."""
+    bundle = runtime.bundle().args("/bin/cat", f"/proc/{name}")
+    (runtime.tmp / "given").write_text("given\n")
+    bundle.mounts.append(bind(runtime.tmp / "given", f"/proc/{name}"))
+    assert runtime.output(bundle) == "given\n"
+
+
+def test_bind_inside_proc_net(runtime: Runtime) -> None:
+    """The kernel looks /proc/net/* up anew each time, and takes away what is mounted there: never in silence."""
+    bundle = runtime.bundle().args("/bin/cat", "/proc/net/dev")
+    (runtime.tmp / "given").write_text("given\n")
+    bundle.mounts.append(bind(runtime.tmp / "given", "/proc/net/dev"))
+    assert "/proc/net/dev" in runtime.refuses(bundle)

@@ -84,6 +84,10 @@ FAULTS: list[tuple[str, Document]] = [
     ("/mounts/0/destination", mount("/proc/self", "none", "rbind")),
     ("/mounts/0/destination", mount("/proc/./sys", "proc")),
     ("/mounts/0/destination", mount("/proc/cpuinfo/x", "bind", "bind")),
+    ("/mounts/0/destination", mount("/proc/net/dev", "bind", "bind")),
+    ("/mounts/0/source", {**base(), "mounts": [{"destination": "/x", "type": "bind"}]}),
+    ("/mounts/0/type", {**base(), "mounts": [{"destination": "/x", "source": "/y"}]}),
+    ("/mounts/0/options", mount("/x", "bind", "ro", "nosiud")),
     ("/linux/seccomp/defaultErrnoRet", base(seccomp={"defaultAction": "SCMP_ACT_ALLOW", "defaultErrnoRet": 1})),
     ("/linux/seccomp/defaultErrnoRet", base(seccomp={"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 4096})),
     (
