@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# The doors to the project; setup.py does the compiling. `make help` lists the targets.
+# The targets of the project. setup.py compiles. `make help` lists the targets.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -10,7 +10,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 PREFIX ?= /usr/local
 DESTDIR ?=
 TESTS ?= tests/runtime
-# A python3 earlier in PATH may be a shim that is slow to start or that cannot be embedded.
+# Another python3 in PATH may be a shim that is slow to start or cannot be embedded.
 PYTHON ?= $(firstword $(wildcard /usr/bin/python3) python3)
 PYOCI_LAUNCHER ?=
 MUSL_CC ?=
@@ -36,22 +36,22 @@ STRICT := -std=gnu11 -D_GNU_SOURCE -O2 -Wall -Wextra -Werror
 
 all: $(B)/.built bundles ## build everything; the runtime is build/pyoci
 
-help: ## this list
+help: ## print this list
 	@sed -nE 's/^([a-z][a-z0-9-]*):.*## (.*)/\1|\2/p' Makefile | while IFS='|' read -r name text; do \
 		printf '  %-14s %s\n' "$$name" "$$text"; done
 
 # --- what is needed -------------------------------------------------------------------------------------------------
 
-deps: ## install the system packages that building needs (Debian, Ubuntu; elsewhere: name them)
+deps: ## install the system packages for building (Debian, Ubuntu; elsewhere: list them)
 	@packaging/deps.sh build
 
-deps-test: ## install those that the tests need too
+deps-test: ## install the system packages for building and testing
 	@packaging/deps.sh build test
 
 deps-vm: ## install what the virtual machine of test-vm needs
 	@packaging/deps.sh vm
 
-venv: $(VENV)/.stamp ## make build/venv with the pinned Python packages
+venv: $(VENV)/.stamp ## create build/venv with the pinned Python packages
 
 $(VENV)/.stamp: $(REQUIREMENTS)
 	@mkdir -p $(B)
@@ -64,7 +64,7 @@ $(VENV)/.stamp: $(REQUIREMENTS)
 
 # --- building -------------------------------------------------------------------------------------------------------
 
-# What was asked for last time, and of which commit: another choice builds again.
+# The choice and the commit of the last build: another choice builds again.
 export PYOCI_COMMIT := $(shell git --no-optional-locks describe --always --dirty --abbrev=12 --exclude='*' 2>/dev/null)
 CHOICE := $(CC) $(MUSL_CC) $(PYOCI_LAUNCHER) $(PYOCI_COMMIT)
 ifneq ($(CHOICE),$(file <$(B)/.choice))
@@ -75,8 +75,8 @@ FORCE:
 $(B)/.built: $(VENV)/.stamp $(SOURCES)
 	@flock $(B)/.lock $(MAKE) built
 
-# Under a lock, for there may be two makes at once. Stamped with the time at which it began: what is edited meanwhile
-# counts as newer.
+# Under a lock, because two makes may run at once. The stamp has the time of the start, so that files edited meanwhile count
+# as newer.
 built:
 	@touch $(B)/.begun
 	@$(RUN) -W ignore setup.py -q build --build-base $(B)/setup --build-temp $(B)/setup --build-lib $(B)/lib
@@ -92,7 +92,7 @@ bundles: $(B)/.built ## build the sample bundles and pods under build/bundles
 
 # --- installing -----------------------------------------------------------------------------------------------------
 
-# A path of its own that holds all that pyoci imports besides the standard library.
+# A directory with everything that pyoci imports besides the standard library.
 LIBRARY = $(DESTDIR)$(PREFIX)/lib/pyoci
 DROP_IN = $(DESTDIR)$(PREFIX)/share/containers/containers.conf.d/50-pyoci.conf
 
@@ -117,17 +117,17 @@ install: $(B)/.built $(B)/deps/.stamp ## install to DESTDIR/PREFIX (PREFIX=/usr/
 	@echo "for podman: mkdir -p /etc/containers/containers.conf.d &&" \
 		"ln -sf $(PREFIX)/share/containers/containers.conf.d/50-pyoci.conf /etc/containers/containers.conf.d/"
 
-uninstall: ## remove what install put there
+uninstall: ## remove what install has installed
 	rm -rf $(DESTDIR)$(PREFIX)/bin/pyoci $(DESTDIR)$(PREFIX)/bin/pyoci-python $(LIBRARY) $(DROP_IN)
 
 # --- running --------------------------------------------------------------------------------------------------------
 
-demo: ## install what is needed, build, and run the sample pod (as root)
+demo: ## install packages, build, and run the sample pod (as root)
 	@$(MAKE) deps
 	@$(MAKE) all
 	@bundles/demo.sh
 
-test: ## everything: deps, build, all tests with the linters among them (as root); the last line counts them
+test: ## install packages, build, run all tests and linters (as root); the last line counts them
 	@$(MAKE) deps-test
 	@$(MAKE) all
 	@$(RUN) -m pytest -q tests
@@ -137,13 +137,13 @@ test-vm: deps-vm $(VENV)/.stamp ## tests on Debian 13 in a virtual machine: cgro
 
 # --- linters --------------------------------------------------------------------------------------------------------
 
-check: check-ruff check-mypy check-c check-aarch64 check-format ## all linters
+check: check-ruff check-mypy check-c check-aarch64 check-format ## run all linters
 
 check-ruff: $(VENV)/.stamp ## ruff: lint and format of all Python
 	@$(VENV)/bin/ruff check -q --cache-dir $(B)/ruff .
 	@$(VENV)/bin/ruff format -q --check --cache-dir $(B)/ruff .
 
-# The package as it was built: with what is generated.
+# The built package, with the generated modules.
 check-mypy: $(B)/.built ## mypy --strict
 	@$(VENV)/bin/mypy --no-error-summary $(B)/lib/pyoci $(PY_SOURCES) | sed 's,^$(B)/lib/,,'
 
@@ -164,14 +164,14 @@ check-aarch64: ## cross-compile init and pause for aarch64
 check-format: $(VENV)/.stamp ## clang-format
 	@$(VENV)/bin/clang-format --dry-run -Werror $(C_SOURCES)
 
-format: $(VENV)/.stamp ## put Python and C into the form that check asks for
+format: $(VENV)/.stamp ## format Python and C
 	@$(VENV)/bin/ruff format -q --cache-dir $(B)/ruff .
 	@$(VENV)/bin/clang-format -i $(C_SOURCES)
 
 # --- sanitizers -----------------------------------------------------------------------------------------------------
-# pyoci-init runs in an empty root file system, where no sanitizer's library can be: there undefined behaviour traps
-# (SIGILL), without a library, in build/sanitize/pyoci-init. What tests/c/*.c calls runs on the host, with AddressSanitizer
-# and UndefinedBehaviorSanitizer in full; each such file is one program that includes the C file it tests.
+# pyoci-init runs in an empty root file system, which has no sanitizer library. In build/sanitize/pyoci-init, undefined behaviour
+# therefore traps (SIGILL). The programs of tests/c/*.c run on the host with AddressSanitizer and UndefinedBehaviorSanitizer. Each
+# of them includes the C file that it tests.
 
 SANITIZED := $(patsubst tests/c/%.c,$(B)/sanitize/%,$(wildcard tests/c/*.c))
 
@@ -200,10 +200,10 @@ bench: $(B)/.built bundles $(BENCHED) ## measure pyoci, runc, crun and the kerne
 bench-docs: $(B)/bench/venv/.stamp ## write docs/benchmarks.md and its plots from the last make bench
 	@PYTHONPATH=tests $(B)/bench/venv/bin/python -m bench docs $(ARGS)
 
-bench-instructions: $(B)/.built bundles $(BENCHED) ## count instructions anew (as root; can take half an hour)
+bench-instructions: $(B)/.built bundles $(BENCHED) ## count instructions again (as root; up to half an hour)
 	@$(BENCH) instructions
 
-hot: $(B)/.built ## record anew which functions verbs call: the image lays them side by side (as root)
+hot: $(B)/.built ## record the functions that verbs call, for the layout of the image (as root)
 	@$(RUN) csrc/launcher/record_hot.py $(B)/lib >/dev/null
 
 $(B)/bench/%: tests/bench/%.c
@@ -216,5 +216,5 @@ $(B)/bench/venv/.stamp:
 	@$(@D)/bin/python -m pip --quiet --disable-pip-version-check --no-input install $(PLOTTING)
 	@touch $@
 
-clean: ## remove all that was built
+clean: ## remove everything that was built
 	rm -rf $(B)

@@ -39,7 +39,10 @@ GENERATED = ["_commit.py", "config/checks.py", "protocol.py", "plan/records.py"]
 
 
 def is_stale(output: str, inputs: list[str]) -> bool:
-    """Whether a file is absent or older than one of those that it is made from. This file is always one of them."""
+    """Returns whether a file is absent or older than one of those that it is made from.
+
+    This file is always one of them.
+    """
     if not os.path.exists(output):
         return True
     made = os.stat(output).st_mtime_ns
@@ -47,20 +50,20 @@ def is_stale(output: str, inputs: list[str]) -> bool:
 
 
 def run(command: list[str]) -> None:
-    """Executes a command. Raises SystemExit, which shows it, if it fails, so that the build ends there."""
+    """Executes a command. If it fails, raises SystemExit with the command, which ends the build."""
     status = subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode
     if status:
         raise SystemExit(f"setup.py: status {status} from: {shlex.join(command)}")
 
 
 def sources(directory: str, *patterns: str) -> list[str]:
-    """The files of a directory of the source tree that match, in a stable order."""
+    """Returns the matching files of a directory of the source tree, in a stable order."""
     return sorted(path for one in patterns for path in glob.glob(os.path.join(directory, one), recursive=True))
 
 
 def commit_of_tree() -> str:
-    """Returns the commit that is checked out here, or "" where this is no clone or git is missing."""
-    if not os.path.exists(".git"):  # git would look further up, and might find another project's
+    """Returns the commit that is checked out here, or "" if this is not a clone or git is missing."""
+    if not os.path.exists(".git"):  # git would search further up, and might find another project
         return ""
     command = ["git", "--no-optional-locks", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:
@@ -82,7 +85,7 @@ class BuildPackage(build_py):
         self.write_commit()
 
     def remove_vanished(self) -> None:
-        """Takes out modules whose source is gone, so that an incremental build equals a fresh one."""
+        """Removes modules whose source is gone, so that an incremental build equals a fresh one."""
         package = os.path.join(self.build_lib, "pyoci")
         generated = [os.path.join(package, name) for name in GENERATED]
         for directory, _, names in os.walk(package):
@@ -182,7 +185,7 @@ PAUSE_OPTIONS = ["-nostdlib", "-static", "-s", "-Wl,--build-id=none", "-Wl,-T,cs
 
 
 def build_launchers(package: str, work: str) -> list[str]:
-    """Builds the command in the directory ``work``, where cffi left its C; gives the programs to install.
+    """Builds the command in the directory ``work``, which has the C code of cffi. Returns the programs to install.
 
     package: where the package was built, all of it.
     """
@@ -213,7 +216,7 @@ def build_image(output: str, package: str, work: str) -> bool:
 
 
 def launcher_defines() -> list[str]:
-    """What both forms of the launcher know of their places."""
+    """Returns the definitions of the places that both forms of the launcher need."""
     defines = {
         "PYOCI_STDLIB": sysconfig.get_path("stdlib", vars={"base": sys.base_prefix}),
         "PYOCI_DYNLOAD": sysconfig.get_config_var("DESTSHARED"),
@@ -224,7 +227,10 @@ def launcher_defines() -> list[str]:
 
 
 def layouts() -> list[tuple[str, str]]:
-    """Where the package may stand, seen from the launcher, and where its dependencies are then; the first counts."""
+    """Returns where the package may be, relative to the launcher, and where its dependencies are then.
+
+    The first place that has the package counts.
+    """
     python = f"python{sysconfig.get_python_version()}"
     return [
         ("lib", f"venv/lib/{python}/site-packages"),  # the build tree
@@ -267,7 +273,7 @@ def embed_python(output: str) -> bool:
 
 
 def builtin_libraries() -> list[str]:
-    """What the extension modules inside libpython need (zlib, expat): as archives where those are installed."""
+    """Returns the libraries that the extension modules in libpython need (zlib, expat), as archives if installed."""
     names = dict.fromkeys(shlex.split(sysconfig.get_config_var("MODLIBS") or ""))
     search = os.path.join("/usr/lib", sysconfig.get_config_var("MULTIARCH") or "")
     archives = {

@@ -1,15 +1,15 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# Makes what the sample bundles and pods run on: bundles/build.sh OUTDIR
+# Makes the root file systems, bundles and images for the samples: bundles/build.sh OUTDIR
 #
 #   OUTDIR/rootfs/busybox       a root file system of a static busybox
-#   OUTDIR/rootfs/pause         a root file system of nothing but pause
-#   OUTDIR/busybox, OUTDIR/pause    runnable bundles: a config.json that names those
+#   OUTDIR/rootfs/pause         a root file system with only pause
+#   OUTDIR/busybox, OUTDIR/pause    runnable bundles: a config.json that names these
 #   OUTDIR/busybox-image.tar, OUTDIR/pause-image.tar    OCI image archives of the two
 #
-# BUSYBOX=FILE and PAUSE=FILE name other programs than /bin/busybox and the one that make builds; PYTHON=FILE another
-# interpreter. Run again, it changes only what differs: containers that run on these files go on.
+# BUSYBOX=FILE and PAUSE=FILE replace /bin/busybox and the pause that make builds; PYTHON=FILE names an interpreter. If it
+# runs again, it changes only what differs, so that containers that use these files keep running.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)

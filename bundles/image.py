@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An OCI image archive made of a root file system directory, the same bytes each time.
+"""Makes an OCI image archive from the directory of a root file system, with the same bytes each time.
 
     python3 bundles/image.py --rootfs DIR --name localhost/NAME:TAG --output FILE.tar [--user U] [--entrypoint ARG]...
 
 The archive is an OCI image layout (image-spec: image-layout.md) in a tar file: `podman load -i FILE` and
-`ctr images import FILE` take it. It holds one image of one layer for one platform. The layer is not
-compressed: what a compressor writes may differ between its versions.
+`ctr images import FILE` accept it. It contains one image with one layer for one platform. The layer is not
+compressed, because the output of a compressor may differ between its versions.
 
-Of each file the type, the permissions, the text and the links are kept. The owner becomes root, the time becomes
-SOURCE_DATE_EPOCH (0 if unset): the one who builds is not to be seen in the image. Extended attributes are not kept.
+The type, permissions, content and links of each file are kept. The owner becomes root and the time becomes
+SOURCE_DATE_EPOCH (0 if unset), so that the image does not show who built it. Extended attributes are dropped.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 class ImageError(Exception):
-    """An image that cannot be made; the text is one line."""
+    """An image that cannot be made. The text is one line."""
 
 
 def digest(data: bytes) -> str:
-    """The digest by which image-spec names a blob."""
+    """Returns the digest of a blob, in the form of image-spec."""
     return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
 def blob_path(name: str) -> str:
-    """Where the layout keeps the blob of a digest."""
+    """Returns where the layout keeps the blob of a digest."""
     return "blobs/" + name.replace(":", "/")
 
 
 def walk(rootfs: str) -> list[str]:
-    """All paths below `rootfs`, relative to it, sorted; links are named, not followed."""
+    """Returns all paths below `rootfs`, relative to it, sorted; links are named, not followed."""
     found = []
     for directory, directories, files in os.walk(rootfs, onerror=_refuse):
         found += [os.path.relpath(os.path.join(directory, name), rootfs) for name in directories + files]
@@ -83,7 +83,7 @@ def write_layer(rootfs: str, out: IO[bytes], epoch: int) -> None:
 
 
 def config_document(diff_id: str, architecture: str, created: str, process: dict[str, Any]) -> dict[str, Any]:
-    """The image configuration (image-spec: config.md)."""
+    """Returns the image configuration (image-spec: config.md)."""
     return {
         "created": created,
         "architecture": architecture,
@@ -95,12 +95,13 @@ def config_document(diff_id: str, architecture: str, created: str, process: dict
 
 
 def descriptor(media_type: str, name: str, size: int, **more: Any) -> dict[str, Any]:
-    """A content descriptor (image-spec: descriptor.md)."""
+    """Returns a content descriptor (image-spec: descriptor.md)."""
     return {"mediaType": media_type, "digest": name, "size": size, **more}
 
 
 def index_document(manifest: bytes, architecture: str, name: str) -> dict[str, Any]:
-    """index.json of the layout. podman takes the image's name from the first annotation, containerd from the second."""
+    """Returns index.json of the layout. podman takes the image's name from the first annotation, containerd from the
+    second."""
     annotations = {"org.opencontainers.image.ref.name": name, "io.containerd.image.name": name}
     entry = descriptor(
         MANIFEST,
@@ -113,7 +114,7 @@ def index_document(manifest: bytes, architecture: str, name: str) -> dict[str, A
 
 
 def encode(document: dict[str, Any]) -> bytes:
-    """JSON of one form only, so that equal documents have equal digests."""
+    """Returns JSON in a canonical form, so that equal documents have equal digests."""
     return json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
 
 
@@ -159,7 +160,7 @@ def epoch_seconds() -> int:
 
 
 def created_text() -> str:
-    """The time of creation as RFC 3339 has it."""
+    """Returns the time of creation in the form of RFC 3339."""
     from datetime import UTC, datetime
 
     return datetime.fromtimestamp(epoch_seconds(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -184,7 +185,7 @@ def make(rootfs: str, name: str, output: str, process: dict[str, Any], architect
 
 
 def arguments() -> argparse.Namespace:
-    """The command line."""
+    """Returns the parser of the command line."""
     parser = argparse.ArgumentParser(description="Make an OCI image archive of a root file system directory.")
     parser.add_argument("--rootfs", required=True, help="directory with the image's files")
     parser.add_argument("--name", required=True, help="name of the image, such as localhost/pyoci-pause:0.1")

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Makes Python of the definition that C and Python share: plan.h, and the list of operations in operations.def.
+"""Generates Python from what C and Python share: plan.h, and the list of operations in operations.def.
 
     python3 csrc/protocol.py PACKAGE
 
 Writes PACKAGE/protocol.py, the numbers of plan.h and of the operations, and PACKAGE/plan/records.py, a class for each
-operation, with its fields by name and the code that writes them. So a name that does not exist is an error of
+operation, with its fields by name and the code that encodes them. A name that does not exist is therefore an error of
 mypy, nothing is looked up at run time, and no compiled extension is needed.
 """
 
@@ -18,7 +18,7 @@ from cffi import FFI
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
-# What a field may be: its Python type, its letter for struct.pack, and how its word is made of the attribute.
+# The types of fields: the Python type, the letter for struct.pack, and the expression that encodes the attribute.
 TYPES = {
     "TEXT": ("str", "Q", "strings[{}]"),
     "LIST": ("Sequence[str]", "Q", "strings.texts({})"),
@@ -75,13 +75,13 @@ class Operation:
 
 
 def read(path: str) -> str:
-    """The text of a file beside this one."""
+    """Returns the text of a file beside this one."""
     with open(os.path.join(HERE, path), encoding="utf-8") as file:
         return file.read()
 
 
 def operations(text: str) -> list[Operation]:
-    """The list of operations. Raises SystemExit where a line is not what its head describes."""
+    """Returns the list of operations. Raises SystemExit for a line that its head does not describe."""
     text = re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)
     text = re.sub(r"^#.*$", "", text, flags=re.MULTILINE)
     found = []
@@ -105,7 +105,7 @@ def header() -> FFI:
 
 
 def constants(ffi: FFI, listed: list[Operation]) -> str:
-    """The module of numbers."""
+    """Returns the module of numbers."""
     lines = [NOTICE + CONSTANTS]
     for enum in ENUMS:
         numbers = ffi.typeof(f"enum {enum}").relements
@@ -117,7 +117,7 @@ def constants(ffi: FFI, listed: list[Operation]) -> str:
 
 
 def flat(ffi: FFI, struct: str) -> list[str]:
-    """The names of a struct's numbers, in their order; all are 32 bits wide."""
+    """Returns the names of a struct's numbers, in their order; all are 32 bits wide."""
     names: list[str] = []
     for name, field in ffi.typeof(struct).fields:
         names += flat(ffi, field.type.cname) if field.type.kind == "struct" else [name]
@@ -126,7 +126,7 @@ def flat(ffi: FFI, struct: str) -> list[str]:
 
 
 def header_function(ffi: FFI) -> str:
-    """The function that writes struct plan_header."""
+    """Returns the function that writes struct plan_header."""
     names = flat(ffi, "struct plan_header")
     signed = {name for name, _ in ffi.typeof("struct plan_fds").fields}
     letters = "".join("i" if name in signed else "I" for name in names)
@@ -142,7 +142,7 @@ def header(*, {parameters}) -> bytes:
 
 
 def record(number: int, one: Operation) -> str:
-    """The class of one operation."""
+    """Returns the class of one operation."""
     title = "".join(part.capitalize() for part in one.name.split("_"))
     names = [name for _, name in one.fields]
     parameters = "".join(f", {name}: {TYPES[kind][0]}" for kind, name in one.fields)

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # Installs the system packages of the named groups in debian-packages.txt: packaging/deps.sh GROUP...
-# Where all of them are there, it only looks; where there is no apt, it names what is missing.
+# Does nothing if all are installed. Without apt, it lists what is missing.
 set -euo pipefail
 
 here=$(dirname "$(readlink -f "$0")")

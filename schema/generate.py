@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compiles the JSON Schemas of this directory to plain Python checks, and to types.
+"""Generates Python checks and types from the JSON Schemas of this directory.
 
     python3 schema/generate.py DIRECTORY
 
 writes two modules there. ``checks.py`` has one function for each document (process, config, state). It takes a
-document, as jsontext.loads gives it, and returns None, or ``(path, allowed)`` for the first fault: the path as a
-tuple of property names and indexes, and a text that says what may stand there. It imports nothing.
+document, as returned by jsontext.loads, and returns None, or ``(path, allowed)`` for the first fault: the path as a
+tuple of property names and indexes, and a text that says what is allowed there. It imports nothing.
 ``documents.pyi`` has the documents as TypedDicts (typeddicts.py), so that mypy finds a misspelt property.
 
-What is compiled is the part of JSON Schema (draft 2020-12) that the schemas here use; anything else is an error
-at build time. There is one difference to the standard: 1.0 is no integer, as Go's decoders have it.
+Supported is the part of JSON Schema (draft 2020-12) that the schemas here use. Anything else is an error at build time.
+There is one difference from the standard: 1.0 is not an integer, as in Go's decoders.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ DIGITS = "0123456789"
 WORD = LOWER + LOWER.upper() + DIGITS
 '''
 
-# The patterns of the schemas, each with the function that stands for it, and words. A test compares the first two.
+# The patterns of the schemas, each with the function that checks it, and words. A test compares the first two.
 SUFFIX = "(-[0-9A-Za-z.-]+)?(\\+[0-9A-Za-z.-]+)?$"
 NUMBER = "(0|[1-9][0-9]*)"
 PATTERNS = {
@@ -99,7 +99,7 @@ def is_bandwidth(text: str) -> bool:
 
 
 def is_word(text: str, letters: str) -> bool:
-    """Not empty, and each character is one of letters."""
+    """Returns whether the text is not empty and has only characters of ``letters``."""
     return text != "" and not text.strip(letters)
 
 
@@ -108,7 +108,7 @@ def is_number(text: str) -> bool:
 
 
 def is_version(text: str) -> bool:
-    """A semantic version, without the finer rules of its suffixes."""
+    """Returns whether the text is a semantic version; the rules of its suffixes are not checked."""
     rest, plus, build = text.partition("+")
     core, minus, release = rest.partition("-")
     if (plus and not is_word(build, WORD + ".-")) or (minus and not is_word(release, WORD + ".-")):
@@ -134,7 +134,7 @@ def is_syscall(text: str) -> bool:
 
 
 def are_syscalls(texts: list[Any]) -> bool:
-    """Whether is_syscall holds for each."""
+    """Returns whether is_syscall holds for each."""
     try:
         return "" not in texts and is_syscall("".join(texts))
     except TypeError:
@@ -196,7 +196,7 @@ class Compiler:
         self._names: dict[str, str] = {}
 
     def function(self, schema: Schema, name: str) -> str:
-        """The name of the function that checks this schema; made once for equal schemas."""
+        """Returns the name of the function that checks this schema. Equal schemas share one."""
         key = repr(schema)
         if key in self._names:
             return self._names[key]
@@ -208,11 +208,11 @@ class Compiler:
         return name
 
     def text(self) -> str:
-        """The module."""
+        """Returns the module."""
         return HEADER + "\n" + HELPERS + "\n\n" + "\n\n\n".join(self._functions) + "\n"
 
     def _body(self, schema: Schema, name: str) -> list[str]:
-        """Lines that check ``value`` against an object schema."""
+        """Returns lines that check ``value`` against an object schema."""
         unknown = set(schema) - KEYWORDS
         if unknown:
             raise SystemExit(f"generate.py: {name}: keywords {sorted(unknown)} are not compiled")
@@ -233,7 +233,7 @@ class Compiler:
         return lines
 
     def _map(self, schema: Schema, name: str) -> list[str]:
-        """Lines that check every property of an object that is a map."""
+        """Returns lines that check every property of an object that is a map."""
         if "properties" in schema:
             raise SystemExit(f"generate.py: {name}: properties beside additionalProperties are not compiled")
         lines = ["    for key, item in value.items():"]
@@ -242,7 +242,7 @@ class Compiler:
         return lines + self._value(schema["additionalProperties"], "item", "key,", f"{name}_item", 2)
 
     def _condition(self, schema: Schema) -> list[str]:
-        """Lines for ``if`` one property has one of some values, ``then`` others are required."""
+        """Returns lines for ``if`` one property has one of some values, ``then`` others are required."""
         ((prop, test),) = schema["if"]["properties"].items()
         lines = [f"    if {prop!r} not in value or value[{prop!r}] in {tuple(test['enum'])!r}:"]
         for needed in schema["then"]["required"]:
@@ -251,7 +251,8 @@ class Compiler:
         return lines
 
     def _value(self, schema: Schema, variable: str, path: str, name: str, level: int) -> list[str]:
-        """Lines that check a value of any type. path: what leads to it, as source of a tuple without parentheses."""
+        """Returns lines that check a value of any type. path: its path, as the source of a tuple without
+        parentheses."""
         pad = "    " * level
         if schema.get("type") == "object":
             inner = self.function(schema, name)
@@ -279,7 +280,7 @@ class Compiler:
 
 
 def scalar_test(schema: Schema, variable: str) -> str:
-    """A condition that holds when a text, a number, a truth value or one of an enumeration is wrong."""
+    """Returns a condition that holds if a text, a number, a truth value or a value of an enumeration is wrong."""
     unknown = set(schema) - KEYWORDS
     if unknown:
         raise SystemExit(f"generate.py: keywords {sorted(unknown)} are not compiled")
@@ -298,7 +299,7 @@ def scalar_test(schema: Schema, variable: str) -> str:
 
 
 def allowed(schema: Schema) -> str:
-    """What may stand at a place, in a few words: ``an integer from 0 to 4294967294 (user id)``."""
+    """Returns what is allowed at a place, in a few words: ``an integer from 0 to 4294967294 (user id)``."""
     kind = schema.get("type", "string")
     words = {"object": "an object", "array": "an array", "string": "a text", "boolean": "true or false"}
     if "enum" in schema:
@@ -317,7 +318,7 @@ def allowed(schema: Schema) -> str:
 
 
 def main(directory: str) -> None:
-    """Writes checks.py and documents.pyi to a directory, which is made if it is not there."""
+    """Writes checks.py and documents.pyi to a directory, which is created if it is missing."""
     os.makedirs(directory, exist_ok=True)
     compiler = Compiler()
     for name in DOCUMENTS:
@@ -330,7 +331,7 @@ def main(directory: str) -> None:
 
 
 def write(output: str, text: str) -> None:
-    """Writes a file in one step, so that a build that was interrupted leaves none that is half."""
+    """Writes a file in one step, so that an interrupted build leaves no partial file."""
     temporary = f"{output}.{os.getpid()}"
     with open(temporary, "w", encoding="ascii") as stream:
         stream.write(text)

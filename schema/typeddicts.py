@@ -29,15 +29,15 @@ class Writer:
         self._classes: dict[str, str] = {}
 
     def add(self, schema: Schema) -> None:
-        """Adds a document with all that it holds. Raises SystemExit where an object has no title, or a taken one."""
+        """Adds a document and its parts. Raises SystemExit if an object has no title, or one that is taken."""
         self._type(schema)
 
     def text(self) -> str:
-        """The module."""
+        """Returns the module."""
         return "\n\n".join((HEADER, *self._classes.values()))
 
     def _type(self, schema: Schema) -> str:
-        """The type of what stands at a place."""
+        """Returns the type of a value."""
         kind = schema.get("type", "string")
         if isinstance(kind, list):
             (kind,) = (each for each in kind if each != "null")
@@ -50,7 +50,7 @@ class Writer:
         return f"dict[str, {self._type(schema['additionalProperties'])}]"
 
     def _class(self, schema: Schema) -> str:
-        """The class of an object, made once for each title."""
+        """Returns the class of an object. Objects with the same title share one."""
         name: str = schema.get("title", "")
         if not name.isidentifier():
             raise SystemExit(f"typeddicts.py: {schema['description']}: the title {name!r} cannot name a class")
@@ -69,6 +69,6 @@ def _by_class(name: str, fields: dict[str, str]) -> str:
 
 
 def _by_call(name: str, fields: dict[str, str]) -> str:
-    """The form for properties that Python has as keywords, such as ``class``."""
+    """Returns the form for properties that are keywords of Python, such as ``class``."""
     pairs = ", ".join(f'"{prop}": {kind}' for prop, kind in fields.items())
     return f'{name} = TypedDict("{name}", {{{pairs}}}, total=False)\n'

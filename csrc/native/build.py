@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Describes the extension ``pyoci._native`` to cffi (API mode).
 
-cffi gets the very text of csrc/plan.h and csrc/native/native.h without its ``#`` lines, so Python sees the same
-names, numbers and layouts as the C programs. setup.py reads ``ffibuilder`` from here.
+cffi reads csrc/plan.h and csrc/native/native.h without their ``#`` lines, so that Python has the same names, numbers
+and layouts as the C programs. setup.py reads ``ffibuilder`` from here.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ HEADERS = [os.path.join(HERE, os.pardir, "plan.h"), os.path.join(HERE, "native.h
 
 
 def declarations(path: str) -> str:
-    """The text of a header that holds only enums, structs and prototypes besides its ``#`` lines."""
+    """Returns the text of a header without its ``#`` lines; the rest must be enums, structs and prototypes."""
     with open(path, encoding="utf-8") as header:
         return "".join(line for line in header if not line.startswith("#"))
 
