@@ -71,7 +71,9 @@ class Log:
             self._socket = _connect(JOURNAL if kind == "journald" else SYSLOG, target)
         elif target:
             path = rest if colon and kind == "file" else target
-            self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            # A FIFO that nobody reads would hold the verb up, when it is opened or when it is full.
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
+            self._descriptor = os.open(path, flags, 0o644)
 
     def tell(self, level: str, text: str) -> None:
         """Logs a warning or a debug line. This is the listener of :mod:`pyoci.report`."""

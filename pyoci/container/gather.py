@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 
-from pyoci.errors import SpecError
+from pyoci.errors import SpecError, StateError, reason
 from pyoci.plan.facts import Doors, Facts
 
 TYPE_CHECKING = False
@@ -48,12 +48,24 @@ def for_exec(state: State, group: Cgroup, options: ExecOptions) -> Facts:
     facts.extra_env = options.extra_env
     facts.keyring = state.keyring
     if state.seccomp >= 0:
-        descriptor = os.open(f"{state.directory}/seccomp.bpf", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        facts.seccomp = (_filter(state), state.seccomp)
+    return facts
+
+
+def _filter(state: State) -> bytes:
+    """The filter that ``create`` left. Raises StateError."""
+    path = f"{state.directory}/seccomp.bpf"
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         try:
-            facts.seccomp = (os.read(descriptor, FILTER_MAX), state.seccomp)
+            program = os.read(descriptor, FILTER_MAX)
         finally:
             os.close(descriptor)
-    return facts
+    except OSError as error:
+        raise StateError(f"read {path}: {reason(error)}") from error
+    if not program:
+        raise StateError(f"read {path}: it is empty; the container cannot be entered without its filter")
+    return program
 
 
 def _doors(group: Cgroup) -> Doors:

@@ -93,9 +93,13 @@ def _connect(path: str, flag: str) -> socket:
         connection.connect(address)
     except OSError as error:
         connection.close()
-        raise UsageError(
-            f"flag {flag}: connect to {path}: {reason(error, missing='there is no such socket')}"
-        ) from error
+        # ENOENT in its plain words would read as a missing program (docs/engines.md)
+        words = {
+            errno.ENOENT: "there is no such socket",
+            errno.EAGAIN: f"its listener accepts nobody (waited {CONNECT_WAIT} s)",
+        }
+        reason = words.get(error.errno or 0) or os.strerror(error.errno or 0).lower()
+        raise UsageError(f"flag {flag}: connect to {path}: {reason}") from None
     finally:
         if directory >= 0:
             os.close(directory)

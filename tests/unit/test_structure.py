@@ -8,9 +8,12 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 FILE_LINES = 500
 FUNCTION_LINES = 50
+ARGUMENTS = 5
 
 C_NOISE = re.compile(r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'', re.DOTALL)
 C_DIRECTIVE = re.compile(r"^[ \t]*#(?:[^\n]*\\\n)*[^\n]*", re.MULTILINE)
@@ -116,3 +119,11 @@ def test_c_functions_are_short() -> None:
     assert len(found) > 200
     assert {"op_mount", "pyoci_spawn", "main"} <= {name for _, name, _ in found}
     assert [one for one in found if one[2] > FUNCTION_LINES] == []
+
+
+@pytest.mark.parametrize("file", ["create", "gather", "intent", "options", "execute"])
+def test_functions_of_create_take_few_arguments(file: str) -> None:
+    """What belongs together is one object (docs/design.md), not a row of arguments."""
+    found = list(python_functions((REPOSITORY / "pyoci/container" / f"{file}.py").read_text()))
+    assert len(found) > 1
+    assert [(name, count) for name, _, count in found if count > ARGUMENTS] == []
