@@ -99,7 +99,7 @@ def _connect(path: str, flag: str) -> socket:
             errno.EAGAIN: f"its listener accepts nobody (waited {CONNECT_WAIT} s)",
         }
         reason = words.get(error.errno or 0) or os.strerror(error.errno or 0).lower()
-        raise UsageError(f"flag {flag}: connect to {path}: {reason}") from None
+        raise UsageError(f"flag {flag}: connect to {path}: {reason}") from error
     finally:
         if directory >= 0:
             os.close(directory)
