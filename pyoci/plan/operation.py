@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from pyoci import protocol
 from pyoci.kernel.capabilities import BITS
+from pyoci.kernel.mounts import ATTRIBUTES, PROPAGATION
+from pyoci.kernel.namespaces import TYPES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,21 +15,9 @@ if TYPE_CHECKING:
 
     from pyoci.plan.encode import Strings
 
-CLONE_NAMES = (
-    (0x00020000, "mount"),
-    (0x02000000, "cgroup"),
-    (0x04000000, "uts"),
-    (0x08000000, "ipc"),
-    (0x10000000, "user"),
-    (0x20000000, "pid"),
-    (0x40000000, "network"),
-    (0x00000080, "time"),
-)
-ATTR_NAMES = (
-    *((1, "ro"), (2, "nosuid"), (4, "nodev"), (8, "noexec"), (0x10, "noatime"), (0x20, "strictatime")),
-    *((0x80, "nodiratime"), (0x200000, "nosymfollow")),
-)
-PROPAGATION_NAMES = ((1 << 17, "unbindable"), (1 << 18, "private"), (1 << 19, "slave"), (1 << 20, "shared"))
+CLONE_NAMES = tuple(sorted((flag, kind) for kind, (flag, _) in TYPES.items()))
+ATTR_NAMES = tuple((to_set, name) for name, (to_set, _) in ATTRIBUTES.items() if to_set)
+PROPAGATION_NAMES = tuple((bit, name) for name, bit in PROPAGATION.items())
 FLAG_NAMES = (
     (protocol.PLAN_MOUNT_RECURSIVE_ATTR, "recursive"),
     (protocol.PLAN_MOUNT_NOFOLLOW, "nofollow"),

@@ -8,6 +8,7 @@ what it is for, and how a line of ``pyoci plan`` shows it. Nothing here has an e
 from __future__ import annotations
 
 from pyoci import protocol
+from pyoci.kernel.devices import KINDS
 from pyoci.plan import records
 from pyoci.plan.operation import ATTR_NAMES as ATTR_NAMES
 from pyoci.plan.operation import CAPABILITY_NAMES, PROPAGATION_NAMES, bits, hook_text, words
@@ -19,7 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-NODES = {0o020000: "c", 0o060000: "b", 0o010000: "p"}
+NODES = {kind: letter for letter, kind in KINDS.items() if letter != "u"}
 
 
 def device_numbers(device: int) -> tuple[int, int]:
