@@ -26,8 +26,12 @@ def write(text: str, descriptor: int = STDOUT) -> None:
 
 
 def one_line(text: str) -> str:
-    """Returns the text with its line ends escaped, because every message is one line."""
-    return text.replace("\r", "\\r").replace("\n", "\\n")
+    """Returns the text with escapes for line ends and other control characters: a message is one line, and what a
+    container has named must not reach a terminal or a log as a command to it.
+    """
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() or letter == "\t" else repr(letter)[1:-1] for letter in text)
 
 
 def pretty(value: Any, margin: str = "") -> str:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 from pyoci.cli import output, pod_tables
@@ -15,16 +16,19 @@ _WIDTH = 12
 class View(Audience):
     """The output of a pod in the foreground. Lines keep the stream that they were printed to; events go to stderr.
 
-    If the reader of a stream is gone, the stream is not written to again, and the pod continues.
+    If the reader of a stream is gone, the stream is not written to again, and the pod continues. On a terminal the
+    control characters of containers are shown as escapes.
     """
 
     def __init__(self, quiet: bool) -> None:
         self._quiet = quiet
         self._closed: set[int] = set()
+        self._terminals = frozenset(fd for fd in (output.STDOUT, output.STDERR) if os.isatty(fd))
 
     def line(self, name: str, stream: str, text: bytes) -> None:
         """Prints one line of a container."""
-        self._write(prefixed(name, text), output.STDERR if stream == "stderr" else output.STDOUT)
+        target = output.STDERR if stream == "stderr" else output.STDOUT
+        self._write(f"{name:<{_WIDTH}} | {decoded(text, target in self._terminals)}\n", target)
 
     def event(self, event: Event) -> None:
         """Prints an event, unless only failures are wanted."""
@@ -40,15 +44,17 @@ class View(Audience):
             self._closed.add(descriptor)
 
 
-def prefixed(name: str, text: bytes) -> str:
-    """Returns the line of a container after its name. Bytes that are not UTF-8 are kept."""
-    return f"{name:<{_WIDTH}} | {text.decode('utf-8', 'surrogateescape')}\n"
+def decoded(text: bytes, terminal: bool) -> str:
+    """Returns what a container printed: for a terminal with escapes for control characters, else every byte as it is."""
+    line = text.decode("utf-8", "surrogateescape")
+    return output.one_line(line) if terminal else line
 
 
 def log_lines(batch: Sequence[tuple[str, str, str, bytes]], plain: bool, timestamps: bool) -> str:
-    """Returns the text of log lines (time, container, stream, text). plain: without the names of the containers."""
+    """Returns the text of log lines (time, container, stream, text) for stdout. plain: without the containers' names."""
+    terminal = os.isatty(output.STDOUT)
     lines = []
     for when, name, _, text in batch:
-        line = text.decode("utf-8", "surrogateescape") + "\n" if plain else prefixed(name, text)
+        line = decoded(text, terminal) + "\n" if plain else f"{name:<{_WIDTH}} | {decoded(text, terminal)}\n"
         lines.append(f"{when} {line}" if timestamps else line)
     return "".join(lines)

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from time import localtime, strftime
 
+from pyoci.cli.output import one_line
 from pyoci.pod.inspection import NAMESPACES
 from pyoci.pod.state import ContainerState, Event, Namespace, PodState, seconds
 
@@ -90,11 +91,12 @@ def event_line(event: Event, begin: float | None, width: int) -> str:
     time = seconds(event["time"])
     when = clock(time) if begin is None else f"{time - begin:+10.3f} s"
     text = f"  {when}  {event['container'] or 'pod':<{max(width, 3)}}  {event['event']}"
-    return text + (f": {event['detail']}" if event["detail"] else "") + "\n"
+    return text + (f": {one_line(event['detail'])}" if event["detail"] else "") + "\n"
 
 
 def columns(rows: Sequence[Sequence[str]]) -> str:
     """Rows of cells, the columns aligned, two blanks between them."""
+    rows = [[one_line(cell) for cell in row] for row in rows]
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join(lines) + "\n"

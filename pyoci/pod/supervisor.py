@@ -33,6 +33,7 @@ from pyoci.pod.state import Event, PodState
 from pyoci.pod.termination import KILL, TERM, Termination
 
 _EVENTS = 256  # the newest events that the state keeps
+_DETAIL = 1000  # characters of an event's detail
 _PAUSE = 5.0  # seconds for the sandbox to end on TERM; our pause needs microseconds
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -358,7 +359,7 @@ class Supervisor:
             self._audience.ready(error)
 
     def _event(self, name: str, what: str, detail: str) -> None:
-        event: Event = {"time": now(), "container": name, "event": what, "detail": detail}
+        event: Event = {"time": now(), "container": name, "event": what, "detail": detail[:_DETAIL]}
         self._events = [*self._events[1 - _EVENTS :], event]
         self._audience.event(event)
         if self._server:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import re
 import resource
 import signal
@@ -232,6 +233,59 @@ def test_binary_output(pods: Pods) -> None:
         pod.wait_for_end()
         child = pods.runtime.ok("pod", "logs", pod.name, "a")
         assert child.out_path.read_bytes() == b"\xff\x00\n"
+
+
+def on_terminal(pods: Pods, *args: str | Path) -> bytes:
+    """What a call writes to a terminal."""
+    master, slave = pty.openpty()
+    argv = [str(pods.runtime.command), "--root", str(pods.runtime.root), *map(str, args)]
+    child = os.fork()
+    if child == 0:
+        os.dup2(slave, 1)
+        os.dup2(slave, 2)
+        os.closerange(3, 256)
+        os.execv(argv[0], argv)
+    os.close(slave)
+    seen = b""
+    while True:
+        try:
+            seen += os.read(master, 65536)
+        except OSError:  # EIO: nobody has it open any more
+            break
+    os.close(master)
+    os.waitpid(child, 0)
+    return seen.replace(b"\r\n", b"\n")
+
+
+HOSTILE = r"printf 'a\033[2J\033]0;title\007\tb\rc\302\233 d\377\n'"
+SHOWN = rb"a\x1b[2J\x1b]0;title\x07" + b"\tb" + rb"\rc\x9b d\udcff" + b"\n"
+
+
+def test_terminal_does_not_obey_containers(pods: Pods) -> None:
+    path = pods.manifest(pods.container("a", HOSTILE), pods.container("b", f"{HOSTILE} >&2"))
+    seen = on_terminal(pods, "pod", "run", path)
+    assert b"a            | " + SHOWN in seen
+    assert b"b            | " + SHOWN in seen
+    assert not set(seen.decode()) & {*map(chr, range(9)), *map(chr, range(11, 32)), *map(chr, range(127, 160))}
+    with pods.start(pods.container("a", HOSTILE)) as pod:
+        pod.wait_for_end()
+        assert on_terminal(pods, "pod", "logs", pod.name, "a") == SHOWN
+        plain = pods.runtime.ok("pod", "logs", pod.name, "a").out_path.read_bytes()
+        assert plain == b"a\x1b[2J\x1b]0;title\x07\tb\rc\xc2\x9b d\xff\n"
+
+
+def test_events_and_tables_hold_no_control_characters(pods: Pods) -> None:
+    """A program's name in an error, and what a manifest says."""
+    path = pods.manifest(pods.container("a"), pods.container("b", command=["/no\x1b[31m\x07such"]))
+    document = json.loads(path.read_text())
+    document["metadata"]["labels"] = {"x": "\x1b[31mred"}
+    path.write_text(json.dumps(document))
+    error = pods.runtime.fails("pod", "run", "-d", path)
+    with Pod(pods, path.stem) as pod:
+        texts = [error, pods.runtime.ok("pod", "inspect", pod.name).out, pods.runtime.ok("pod", "ps").out]
+        assert r"/no\x1b[31m\x07such" in texts[1]
+        assert r"x=\x1b[31mred" in texts[1]
+        assert all(text.replace("\n", "").isprintable() for text in texts), texts
 
 
 def test_reader_that_goes_away(pods: Pods) -> None:
