@@ -45,13 +45,13 @@ class View(Audience):
 
 
 def decoded(text: bytes, terminal: bool) -> str:
-    """Returns what a container printed: for a terminal with escapes for control characters, else every byte as it is."""
+    """Returns what a container printed: on a terminal with escapes for control characters, else as it is."""
     line = text.decode("utf-8", "surrogateescape")
     return output.one_line(line) if terminal else line
 
 
 def log_lines(batch: Sequence[tuple[str, str, str, bytes]], plain: bool, timestamps: bool) -> str:
-    """Returns the text of log lines (time, container, stream, text) for stdout. plain: without the containers' names."""
+    """Returns the text of log lines (time, container, stream, text) for stdout. plain: without the names."""
     terminal = os.isatty(output.STDOUT)
     lines = []
     for when, name, _, text in batch:

@@ -21,6 +21,7 @@ class Loop:
         self._handlers: dict[int, Callable[[int], None]] = {}
         self._before: dict[int, _Handler] = {}
         self._wake: tuple[int, ...] = ()
+        self._mask: set[int] = set()
 
     def watch(self, fd: int, handler: Callable[[int], None]) -> None:
         """Calls ``handler`` with the descriptor whenever it is readable, or at its end."""
@@ -47,6 +48,7 @@ class Loop:
         # A reader of our output that goes away must not end the pod without its clean end.
         self._before[signal.SIGPIPE] = signal.signal(signal.SIGPIPE, signal.SIG_IGN)
         signal.set_wakeup_fd(self._wake[1])
+        self._mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, wanted)  # a caller's block is inherited
 
         def read(fd: int) -> None:
             for number in os.read(fd, 64):
@@ -58,6 +60,7 @@ class Loop:
     def close(self) -> None:
         """Puts the handlers of signals back as they were."""
         signal.set_wakeup_fd(-1)
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
         for number, handler in self._before.items():
             signal.signal(number, handler)
         for fd in self._wake:

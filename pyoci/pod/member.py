@@ -20,6 +20,7 @@ OOM_KILLED = "OOMKilled"  # Kubernetes' word, ContainerStateTerminated.reason
 @dataclass(slots=True)
 class Member:
     """kind: sandbox, init or container. job: what is being done with it, in another process; None for nothing.
+    starting: whether that is its start.
 
     wake: monotonic time of the next start, None if it is due or not wanted. signalled: the last signal that the
     supervisor sent, 0 for none. code: exit status, or 128 + signal. ran: seconds from the last start to its end.
@@ -32,6 +33,7 @@ class Member:
     backoff: Backoff
     status: str = WAITING
     job: Job | None = None
+    starting: bool = False
     pid: int = 0
     pidfd: int = -1
     code: int | None = None

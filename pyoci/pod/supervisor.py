@@ -138,6 +138,9 @@ class Supervisor:
     def _terminate(self, termination: Termination, at: float) -> None:
         running = [one.name for one in self._peers if one.running]
         self._send(termination.due(running, at))
+        for one in self._peers if at >= termination.end else ():
+            if one.job and one.starting:
+                one.job.kill()
         if running and at > termination.end + DEAD:
             raise PodError(f"containers do not end after KILL: {', '.join(running)}")
         if not self._sandbox.running or any(one.running or one.job for one in self._peers):
@@ -154,7 +157,7 @@ class Supervisor:
         if self._termination is None:
             times += [one.wake for one in self._peers if one.status == WAITING and one.wake is not None]
         for termination, members in ((self._termination, self._peers), (self._sandbox_end, [self._sandbox])):
-            if termination is not None and any(one.running for one in members):
+            if termination is not None and any(one.running or one.starting for one in members):
                 following = termination.next()
                 times.append(termination.end + DEAD + 1 if following is None else following)
         return min(times, default=None)
@@ -186,10 +189,12 @@ class Supervisor:
         """Begins to start a container; _launched() goes on when that is done."""
         try:
             self._runner.start(one, self._sandbox.pid, self._launched)
+            one.starting = True
         except OSError as error:
             self._start_failed(one, str(error))
 
     def _launched(self, one: Member, job: Job) -> None:
+        one.starting = False
         try:
             pid = int(job.result())
         except OutOfMemory as error:
@@ -204,7 +209,14 @@ class Supervisor:
             self._loop.watch(one.pidfd, lambda _: self._ended(one))
             self._event(one.name, "started", f"pid {pid}" + (f", restart {one.restarts}" if one.restarts else ""))
             if self._termination is not None and one is not self._sandbox:
-                self._send([(KILL, one.name)])  # its turn to get TERM may be over
+                self._end_at_once(one, self._termination)
+
+    def _end_at_once(self, one: Member, termination: Termination) -> None:
+        """Its start was under way when the pod's end began, and has succeeded."""
+        if time.monotonic() < termination.end:
+            termination.add(one.name)
+        else:
+            self._send([(KILL, one.name)])
 
     def _start_failed(self, one: Member, error: str) -> None:
         """What has never started fails the pod, what has is tried again later."""
@@ -300,11 +312,8 @@ class Supervisor:
         self._event("", "stopping", why)
         self._termination = Termination([one.name for one in self._peers], grace, at)
         for one in self._peers:
-            if one.status == WAITING:
-                if one.job:
-                    one.job.kill()  # a start that is under way
-                if one.starts:
-                    one.status, one.wake = TERMINATED, None
+            if one.status == WAITING and one.starts:
+                one.status, one.wake = TERMINATED, None
 
     def _fail(self, why: str) -> None:
         """Notes the first failure and begins the end."""

@@ -43,6 +43,11 @@ class Termination:
             self._current, self._turn = name, now + (self.end - now) / left
         return signals
 
+    def add(self, name: str) -> None:
+        """A container whose start was under way when the end began runs now: it is the next to get TERM."""
+        if name not in self._queue:
+            self._queue.insert(0, name)
+
     def hasten(self, grace: float, now: float) -> None:
         """Shortens the period; it never grows again."""
         self.end = min(self.end, now + grace)

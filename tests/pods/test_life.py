@@ -154,6 +154,28 @@ def test_term_ends_a_foreground_pod_in_peace(pods: Pods) -> None:
     assert "pause         ended: exit status 0\n" in result.err
 
 
+def test_term_during_a_start_is_no_kill(pods: Pods) -> None:
+    """The container speaks before its supervisor knows that it runs; it is asked to end like any other."""
+    for _ in range(10):
+        front = pods.front(pods.manifest(pods.container("a")))
+        while "a            | up" not in front.result.out:
+            time.sleep(0.0005)
+        front.signal(signal.SIGTERM)
+        result = front.end()
+        assert result.code == 0, result
+
+
+def test_term_reaches_a_pod_whose_caller_had_it_blocked(pods: Pods) -> None:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        front = pods.front(pods.manifest(pods.container("a")))
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    front.wait_for("a            | up")
+    front.signal(signal.SIGTERM)
+    assert front.end().code == 0
+
+
 def test_interrupt_twice_does_not_wait(pods: Pods) -> None:
     path = pods.manifest(pods.container("a", DEAF), terminationGracePeriodSeconds=600)
     front = pods.front(path)

@@ -37,6 +37,16 @@ def test_a_deaf_container_takes_no_more_than_its_share() -> None:
     assert end.next() is None
 
 
+def test_who_has_just_been_started_is_next() -> None:
+    end = Termination(["a", "b", "c"], 30.0, now=0.0)
+    assert end.due({"a", "b"}, 0.0) == [(TERM, "b")]
+    end.add("c")
+    end.add("c")
+    assert end.due({"a", "b", "c"}, 1.0) == []
+    assert end.due({"a", "c"}, 2.0) == [(TERM, "c")]
+    assert end.due({"a"}, 3.0) == [(TERM, "a")]
+
+
 def test_time_that_is_saved_goes_to_the_others() -> None:
     end = Termination(["a", "b"], 30.0, now=0.0)
     assert end.due({"a", "b"}, 0.0) == [(TERM, "b")]
