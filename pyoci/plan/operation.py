@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from pyoci import protocol
 from pyoci.kernel.capabilities import BITS
-from pyoci.kernel.mounts import ATTRIBUTES, PROPAGATION
+from pyoci.kernel.mounts import ATIME, ATTRIBUTES, PROPAGATION
 from pyoci.kernel.namespaces import TYPES
 
 TYPE_CHECKING = False
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 CLONE_NAMES = tuple(sorted((flag, kind) for kind, (flag, _) in TYPES.items()))
 ATTR_NAMES = tuple((to_set, name) for name, (to_set, _) in ATTRIBUTES.items() if to_set)
+# The access times are one field of several bits. To clear it leaves relatime, the kernel's default.
+CLEARED_NAMES = ((ATIME, "noatime|strictatime"), *ATTR_NAMES)
 PROPAGATION_NAMES = tuple((bit, name) for name, bit in PROPAGATION.items())
 FLAG_NAMES = (
     (protocol.PLAN_MOUNT_RECURSIVE_ATTR, "recursive"),
@@ -85,7 +87,7 @@ def bits(value: int, names: Iterable[tuple[int, str]]) -> list[str]:
     """The names of the bits that are set; what has no name, as one number."""
     found = []
     for bit, name in names:
-        if value & bit:
+        if value & bit == bit:
             found.append(name)
             value &= ~bit
     return [*found, hex(value)] if value else found
@@ -112,7 +114,7 @@ def _meaning(field: str, value: Any) -> Any:
 MEANINGS: dict[str, Callable[[int], Any]] = {
     "namespaces": lambda value: bits(value, CLONE_NAMES),
     "attr_set": lambda value: bits(value, ATTR_NAMES),
-    "attr_clear": lambda value: bits(value, ATTR_NAMES),
+    "attr_clear": lambda value: bits(value, CLEARED_NAMES),
     "propagation": lambda value: bits(value, PROPAGATION_NAMES),
     "flags": lambda value: bits(value, FLAG_NAMES),
     "tolerated": _errno_names,

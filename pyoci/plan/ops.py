@@ -11,7 +11,7 @@ from pyoci import protocol
 from pyoci.kernel.devices import KINDS
 from pyoci.plan import records
 from pyoci.plan.operation import ATTR_NAMES as ATTR_NAMES
-from pyoci.plan.operation import CAPABILITY_NAMES, PROPAGATION_NAMES, bits, hook_text, words
+from pyoci.plan.operation import CAPABILITY_NAMES, CLEARED_NAMES, PROPAGATION_NAMES, bits, hook_text, words
 from pyoci.plan.operation import CLONE_NAMES as CLONE_NAMES
 from pyoci.plan.operation import Op as Op
 from pyoci.plan.operation import errnos as errnos
@@ -182,7 +182,7 @@ class Fsmount(records.Fsmount):
 
 def _attributes(op: records.Bind | records.Mount | records.MountSetattr) -> str:
     """What a mount gets: set, cleared, propagation."""
-    cleared = "|".join(bits(op.attr_clear, ATTR_NAMES))
+    cleared = "|".join(bits(op.attr_clear, CLEARED_NAMES))
     parts = [
         *bits(op.attr_set, ATTR_NAMES),
         f"not {cleared}" if cleared else "",
