@@ -75,17 +75,17 @@ class Message:
         self.payload = payload
 
     def failure(self) -> Failure:
-        """The report of a SYNC_FAILED."""
+        """Returns the report of a SYNC_FAILED."""
         return Failure(self.value, self.payload)
 
 
 def init_memfd(path: str) -> int:
-    """A sealed copy of the program at path, as a descriptor for ``spawn``."""
+    """Returns a sealed copy of the program at path, as a descriptor for ``spawn``."""
     return _checked(lib.pyoci_init_memfd(os.fsencode(path)), "memfd_create", path)
 
 
 def plan_memfd(plan: bytes) -> int:
-    """The plan (pyoci.plan.encode) as a sealed memfd."""
+    """Returns the plan (pyoci.plan.encode) as a sealed memfd."""
     return _checked(lib.pyoci_plan_memfd(plan, len(plan)), "memfd_create", "plan")
 
 
@@ -101,19 +101,19 @@ def spawn(init: int, fds: Sequence[int], plan: int, sync: int) -> tuple[int, int
 
 
 def socketpair() -> tuple[int, int]:
-    """Two ends of a SOCK_SEQPACKET pair, close-on-exec; the first one is told who sends."""
+    """Returns two ends of a SOCK_SEQPACKET pair, close-on-exec; the first one is told who sends."""
     pair = ffi.new("int[2]")
     _checked(lib.pyoci_socketpair(pair), "socketpair")
     return pair[0], pair[1]
 
 
 def listen(path: str) -> int:
-    """A SOCK_SEQPACKET socket that listens at path (of any length)."""
+    """Returns a SOCK_SEQPACKET socket that listens at path (of any length)."""
     return _checked(lib.pyoci_listen(os.fsencode(path)), "bind", path)
 
 
 def connect(path: str) -> int:
-    """A connection to the SOCK_SEQPACKET socket at path."""
+    """Returns a connection to the SOCK_SEQPACKET socket at path."""
     return _checked(lib.pyoci_connect(os.fsencode(path)), "connect", path)
 
 
@@ -123,7 +123,7 @@ def send(fd: int, message: int, value: int = 0, payload: bytes = b"") -> None:
 
 
 def receive(fd: int, timeout: int = -1) -> Message:
-    """The next sync message; kind SYNC_NONE at the end. ``timeout`` in ms; raises TimedOut, and what
+    """Returns the next sync message; kind SYNC_NONE at the end. ``timeout`` in ms; raises TimedOut, and what
     :func:`check_interrupt` raises."""
     while _interrupts >= 0 and wait_two(_interrupts, fd) & 1:
         check_interrupt()
@@ -150,14 +150,14 @@ def spawn_hook(path: str, args: Sequence[str], env: Sequence[str] | None, stdin:
 
 
 def _texts(lines: Sequence[str], kept: list[Any]) -> Any:
-    """A char ** that ends with NULL; its texts live as long as ``kept``."""
+    """Returns a char ** that ends with NULL; its texts live as long as ``kept``."""
     texts = [ffi.new("char[]", os.fsencode(line)) for line in lines]
     kept += texts
     return ffi.new("char *[]", [*texts, ffi.NULL])
 
 
 def ns_type(fd: int) -> int:
-    """The CLONE_NEW* type of a namespace descriptor (ioctl_ns(2))."""
+    """Returns the CLONE_NEW* type of a namespace descriptor (ioctl_ns(2))."""
     return _checked(lib.pyoci_ns_type(fd), "NS_GET_NSTYPE")
 
 
@@ -188,7 +188,7 @@ def wait_readable(fd: int, timeout: int) -> bool:
 
 
 def bpf(command: int, attr: bytes) -> int:
-    """bpf(2) with a union bpf_attr in ``attr``; gives the descriptor or 0."""
+    """bpf(2) with a union bpf_attr in ``attr``; returns the descriptor or 0."""
     buffer = ffi.new("char[]", attr)
     return _checked(lib.pyoci_bpf(command, buffer, len(attr)), "bpf")
 
@@ -220,17 +220,17 @@ def signalfd(signals: int) -> int:
 
 
 def take_signal(fd: int) -> int:
-    """The number of the next signal that waits at a signalfd; 0 if there is none."""
+    """Returns the number of the next signal that waits at a signalfd; 0 if there is none."""
     return _checked(lib.pyoci_take_signal(fd), "read", "signalfd")
 
 
 def signal_ignored(signum: int) -> bool:
-    """Whether a signal is ignored, which is inherited (sigaction(2))."""
+    """Returns whether a signal is ignored, which is inherited (sigaction(2))."""
     return _checked(lib.pyoci_signal_ignored(signum), "sigaction") == 1
 
 
 def signal_default(signum: int) -> None:
-    """Gives a signal its default action."""
+    """Resets a signal to its default action."""
     _checked(lib.pyoci_signal_default(signum), "sigaction")
 
 
@@ -252,7 +252,8 @@ def interrupt_by(signals: int) -> None:
 
 
 def interrupts() -> int:
-    """What a wait has to poll besides its own, to call :func:`check_interrupt` when it is readable; -1: nothing."""
+    """Returns what a wait has to poll besides its own, to call :func:`check_interrupt` when it is readable; -1:
+    nothing."""
     return _interrupts
 
 

@@ -57,8 +57,8 @@ class Cgroup:
         self._made: list[str] = []
 
     def plan(self, resources: Resources, owner: int = -1) -> CgroupPlan:
-        """What the group is to hold, in this manager's words. Changes nothing, and looks at nothing but the host's
-        controllers: what is refused here is refused before anything is made.
+        """Returns what the group is to hold, in this manager's words. Changes nothing, and looks at nothing but the
+        host's controllers: what is refused here is refused before anything is made.
 
         resources: ``linux.resources`` of config.json; owner: see delegation.py. Raises SpecError.
         """
@@ -74,12 +74,12 @@ class Cgroup:
         raise NotImplementedError
 
     def doors(self) -> tuple[bool, int]:
-        """Whether there will be a descriptor(), and how many entries() there will be."""
+        """Returns whether there will be a descriptor(), and how many entries() there will be."""
         return False, 0
 
     def descriptor(self) -> int:
-        """A new descriptor of the directory for CLONE_INTO_CGROUP, owned by the caller; -1 where there is none (v1
-        alone, disabled, and with ``attaches`` before attach()). Raises CgroupError.
+        """Returns a new descriptor of the directory for CLONE_INTO_CGROUP, owned by the caller; -1 where there is none
+        (v1 alone, disabled, and with ``attaches`` before attach()). Raises CgroupError.
         """
         return -1
 
@@ -112,7 +112,7 @@ class Cgroup:
         raise NotImplementedError
 
     def joining(self, init: int, below: dict[str, str]) -> Cgroup:
-        """The group for one more process of the container.
+        """Returns the group for one more process of the container.
 
         init: its PID; below: controller → path below the container's group, as ``exec --cgroup`` has it, where the
         empty controller stands for all. A group that has handed its processes down (cgroup v2) takes none: the process
@@ -121,7 +121,7 @@ class Cgroup:
         raise NotImplementedError
 
     def pids(self) -> list[int]:
-        """The processes in the group and below it."""
+        """Returns the processes in the group and below it."""
         raise NotImplementedError
 
     def kill(self, signum: int) -> int:
@@ -141,23 +141,23 @@ class Cgroup:
         raise NotImplementedError
 
     def frozen(self) -> bool:
-        """Whether freeze() was called on this group (and not on one above it)."""
+        """Returns whether freeze() was called on this group (and not on one above it)."""
         raise NotImplementedError
 
     def unkillable(self) -> bool:
-        """Whether its processes do not end by SIGKILL alone: v1 keeps them while the group, or one above it, is frozen.
-        kill() ends them.
+        """Returns whether its processes do not end by SIGKILL alone: v1 keeps them while the group, or one above it, is
+        frozen. kill() ends them.
         """
         return False
 
     def oom_kills(self) -> int:
-        """How many processes of the group the kernel has killed because its memory limit was used up; 0 where that
-        cannot be known. Read it before the group is removed.
+        """Returns how many processes of the group the kernel has killed because its memory limit was used up; 0 where
+        that cannot be known. Read it before the group is removed.
         """
         return 0
 
     def memory_limit(self) -> str:
-        """The memory limit that is in force, with the name of its file; "" where that cannot be known."""
+        """Returns the memory limit that is in force, with the name of its file; "" where that cannot be known."""
         return ""
 
     def delete(self, kill: bool = False) -> None:
@@ -169,7 +169,10 @@ class Cgroup:
         raise NotImplementedError
 
     def state(self, resources: Resources) -> Saved:
-        """What from_state() needs, and what the group holds, for a later update of a part of it. Fit for JSON."""
+        """Returns what from_state() needs, and what the group holds, for a later update of a part of it.
+
+        Fit for JSON.
+        """
         return {"manager": self.manager, "path": self.path, "paths": dict(self.paths), "resources": resources}
 
     def _signal_each(self, signum: int) -> int:
@@ -241,12 +244,12 @@ class Disabled(Cgroup):
 
 
 def wanted(given: Resources) -> Wanted:
-    """What ``linux.resources`` want of a group on this host. Raises SpecError."""
+    """Returns what ``linux.resources`` want of a group on this host. Raises SpecError."""
     return resources.wanted(given, hierarchies.page_sizes() if given.get("hugepageLimits") else ())
 
 
 def below(directory: str, path: str) -> str:
-    """The directory of ``exec --cgroup PATH`` below a container's. Raises UsageError."""
+    """Returns the directory of ``exec --cgroup PATH`` below a container's. Raises UsageError."""
     parts = [part for part in path.split("/") if part not in ("", ".")]
     if ".." in parts:
         raise UsageError(f"exec: flag --cgroup: {path!r} holds .., which would leave the container's cgroup")

@@ -14,7 +14,7 @@ NOBODY = -1
 
 
 def owner(config: ContainerConfig) -> int:
-    """The host's uid of the user that the process runs as, if the group is to be its own; else NOBODY.
+    """Returns the host's uid of the user that the process runs as, if the group is to be its own; else NOBODY.
 
     That is so where the container sees its own cgroups only (a new cgroup namespace) and may write them (a mount at
     /sys/fs/cgroup that is not read-only).

@@ -34,12 +34,12 @@ _INSTRUCTION = "=BBhi"
 
 
 def allows_all(ordered: list[Rule]) -> bool:
-    """Whether the rules come to "everything is allowed", so that no program is needed."""
+    """Returns whether the rules come to "everything is allowed", so that no program is needed."""
     return all(rule.allow for rule in ordered)
 
 
 def program(ordered: list[Rule]) -> bytes:
-    """The instructions for rules in their order, the last one strongest.
+    """Returns the instructions for rules in their order, the last one strongest.
 
     A request may ask for reading and writing at once. Each of its bits is decided by the last rule that fits device
     and bit, so the program goes through the rules backwards with the bits that are open: a rule that allows takes
@@ -165,7 +165,8 @@ def _detach(directory: str, group: int, handle: int) -> None:
 
 
 def _address(buffer: bytes | bytearray) -> int:
-    """Where the bytes are in memory, for a pointer in union bpf_attr; the caller keeps the buffer for the call."""
+    """Returns where the bytes are in memory, for a pointer in union bpf_attr; the caller keeps the buffer for the
+    call."""
     from pyoci import native
 
     ffi = native.ffi  # type: ignore[attr-defined]  # cffi has no types

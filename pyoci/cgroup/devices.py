@@ -75,7 +75,7 @@ DEFAULTS = (
 
 
 def rules(devices: list[DeviceRule]) -> list[Rule]:
-    """The rules of a config.json, from the last one on that is about everything, and the DEFAULTS.
+    """Returns the rules of a config.json, from the last one on that is about everything, and the DEFAULTS.
 
     Raises SpecError that names the rule.
     """
@@ -98,12 +98,12 @@ class Exceptions:
         self.access: dict[Key, int] = {}
 
     def text(self) -> list[str]:
-        """The exceptions as the controller reads and writes them: ``c 1:3 rwm``."""
+        """Returns the exceptions as the controller reads and writes them: ``c 1:3 rwm``."""
         return [_text(key, access) for key, access in self.access.items()]
 
 
 def exceptions(ordered: list[Rule]) -> Exceptions:
-    """The v1 form of the rules. v1 takes an exception away only by its very numbers, so a rule that would cut a
+    """Returns the v1 form of the rules. v1 takes an exception away only by its very numbers, so a rule that would cut a
     hole into a wider exception before it has no v1 form: SpecError, rather than a hole that is not there.
     """
     first = ordered[0]
@@ -118,7 +118,7 @@ def exceptions(ordered: list[Rule]) -> Exceptions:
 
 
 def parse_list(text: str) -> Exceptions:
-    """What devices.list says. ``a *:* rwm`` alone stands for "all but exceptions", which it does not show."""
+    """Returns what devices.list says. ``a *:* rwm`` alone stands for "all but exceptions", which it does not show."""
     found = Exceptions(False)
     for line in text.splitlines():
         kind, device, access = line.split(" ")
@@ -131,7 +131,7 @@ def parse_list(text: str) -> Exceptions:
 
 
 def transition(before: Exceptions, after: Exceptions) -> list[tuple[str, str]]:
-    """The (file, line) pairs that lead from one state of the v1 controller to another.
+    """Returns the (file, line) pairs that lead from one state of the v1 controller to another.
 
     From one allow-list to another, what both allow stays allowed in between. A state that allows all is always
     written anew, because its exceptions cannot be read.
@@ -178,7 +178,7 @@ class _History:
                     self._wide.setdefault((kind, rule.major == ANY, bit), {})[key] = None
 
     def exceptions(self) -> dict[Key, int]:
-        """What is left of them in the end: device and access."""
+        """Returns what is left of them in the end: device and access."""
         found: dict[Key, int] = {}
         for key, bit in self._made:
             if not self._taken or self._stands(key, bit):
@@ -203,7 +203,7 @@ class _History:
                 raise SpecError(rule.pointer, what, hint=hint)
 
     def _crossing(self, keys: dict[Key, None] | None, bit: int) -> Iterator[Key]:
-        """One that stands, if there is any; forgets those that no longer do."""
+        """Returns one that stands, if there is any; forgets those that no longer do."""
         while keys:
             key = next(iter(keys))
             if self._stands(key, bit):
@@ -216,7 +216,7 @@ class _History:
 
 
 def _covering(key: Key) -> tuple[Key, ...]:
-    """The keys that stand for a device or more, its own first."""
+    """Returns the keys that stand for a device or more, its own first."""
     kind, major, minor = key
     if major == ANY or minor == ANY:
         return (key,) if major == minor else (key, (kind, ANY, ANY))

@@ -95,7 +95,7 @@ def _try_rmdir(directory: str) -> bool:
 
 
 def busy(directory: str) -> CgroupError:
-    """The error of a removal that waited in vain."""
+    """Returns the error of a removal that waited in vain."""
     pids = files.processes(directory)
     shown = ", ".join(map(str, pids[:5])) + (", ..." if len(pids) > 5 else "")
     what = f"{len(pids)} processes ({shown})" if pids else "something that is no process"
@@ -103,7 +103,7 @@ def busy(directory: str) -> CgroupError:
 
 
 def frozen_above(path: str) -> CgroupError:
-    """The error of a creation below a group that is frozen."""
+    """Returns the error of a creation below a group that is frozen."""
     return CgroupError(f"container's cgroup {path}: one above it is frozen; thaw that, or use another cgroupsPath")
 
 

@@ -18,7 +18,7 @@ _MEMORY = "/linux/resources/memory/"
 
 
 def reason(error: OSError) -> str:
-    """The words for an errno. Engines give ENOENT, EPERM and EACCES of a message a meaning of their own
+    """Returns the words for an errno. Engines give ENOENT, EPERM and EACCES of a message a meaning of their own
     (docs/engines.md), and a control file is never what they mean by them, so these three have other words here."""
     number = error.errno or 0
     if number == errno.ENOENT:
@@ -29,7 +29,10 @@ def reason(error: OSError) -> str:
 
 
 def read(path: str) -> str:
-    """The whole text of a control file. Raises OSError; FileNotFoundError also if it went after it was opened."""
+    """Returns the whole text of a control file.
+
+    Raises OSError; FileNotFoundError also if it went after it was opened.
+    """
     descriptor = os.open(path, os.O_RDONLY)
     try:
         text = b""
@@ -44,7 +47,8 @@ def read(path: str) -> str:
 
 
 def counter(path: str, name: str) -> int:
-    """The number behind ``name`` in a control file of lines ``name number``; 0 if there is no such file or line."""
+    """Returns the number behind ``name`` in a control file of lines ``name number``; 0 if there is no such file or
+    line."""
     try:
         lines = read(path).splitlines()
     except OSError:
@@ -53,7 +57,7 @@ def counter(path: str, name: str) -> int:
 
 
 def shown(path: str) -> str:
-    """A control file's name and value, for a message; "" if it cannot be read."""
+    """Returns a control file's name and value, for a message; "" if it cannot be read."""
     try:
         return f"{os.path.basename(path)} is {read(path).strip()}"
     except OSError:
@@ -85,7 +89,7 @@ def _refuse_gone(error: OSError, path: str) -> None:
 
 
 def failed(path: str, error: OSError, value: str = "", pointer: str = "") -> CgroupError:
-    """The exception for a write that failed; ``pointer`` is the property in config.json that asked for it."""
+    """Returns the exception for a write that failed; ``pointer`` is the property in config.json that asked for it."""
     what = f" ({pointer} asks for {value})" if pointer else f" (value {value})" if value else ""
     if error.errno == errno.EBUSY and pointer.startswith(_MEMORY):
         return OutOfMemory(f"write {path}: its processes use more already, and it cannot be reclaimed{what}")
@@ -119,7 +123,7 @@ def apply(directory: str, writes: list[Write]) -> None:
 
 
 def open_directory(path: str) -> int:
-    """A new descriptor of a cgroup, for clone3(2). Raises CgroupError."""
+    """Returns a new descriptor of a cgroup, for clone3(2). Raises CgroupError."""
     try:
         return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
@@ -127,7 +131,7 @@ def open_directory(path: str) -> int:
 
 
 def children(directory: str) -> list[str]:
-    """The sub-cgroups of a cgroup, as paths. A directory that is gone has none."""
+    """Returns the sub-cgroups of a cgroup, as paths. A directory that is gone has none."""
     try:
         # kernfs counts sub-directories in the links: two means none, and saves listing a few dozen control files.
         if os.stat(directory).st_nlink == 2:
@@ -139,7 +143,7 @@ def children(directory: str) -> list[str]:
 
 
 def deepest_first(directory: str) -> list[str]:
-    """All cgroups below a cgroup, each after those below it; not the cgroup itself."""
+    """Returns all cgroups below a cgroup, each after those below it; not the cgroup itself."""
     found = [directory]
     for place in found:  # grows while it is walked: what is deeper comes later
         found += children(place)
@@ -147,7 +151,7 @@ def deepest_first(directory: str) -> list[str]:
 
 
 def processes(directory: str) -> list[int]:
-    """The processes of a cgroup and of all below it. A cgroup that is gone has none."""
+    """Returns the processes of a cgroup and of all below it. A cgroup that is gone has none."""
     found: list[int] = []
     for place in [directory, *deepest_first(directory)]:
         try:

@@ -52,12 +52,12 @@ class Host:
         self.available = available
 
     def unified_mount(self) -> Mount | None:
-        """The cgroup2 hierarchy: all there is on a unified host, one more on a hybrid one."""
+        """Returns the cgroup2 hierarchy: all there is on a unified host, one more on a hybrid one."""
         return next((mount for mount in self.mounts if mount.unified), None)
 
 
 def host() -> Host:
-    """The facts, from one file on a v2 host; a v1 host needs mountinfo too. Raises CgroupError."""
+    """Returns the facts, from one file on a v2 host; a v1 host needs mountinfo too. Raises CgroupError."""
     try:
         # Only cgroup2 has this file, and only at its root is it so near.
         available = files.read(f"{ROOT}/cgroup.controllers").split()
@@ -73,7 +73,7 @@ def host() -> Host:
 
 
 def page_sizes() -> list[str]:
-    """The sizes of huge pages that the kernel has, as its hugetlb controller names them: 2MB, 1GB."""
+    """Returns the sizes of huge pages that the kernel has, as its hugetlb controller names them: 2MB, 1GB."""
     try:
         names = os.listdir("/sys/kernel/mm/hugepages")
     except OSError:
@@ -90,7 +90,7 @@ def _size(kilobytes: int) -> str:
 
 
 def parse_mounts(lines: Iterable[str]) -> list[Mount]:
-    """The cgroup mounts in the lines of a mountinfo file (proc(5)).
+    """Returns the cgroup mounts in the lines of a mountinfo file (proc(5)).
 
     Only those below /sys/fs/cgroup count: one elsewhere may be in the root file system of a container. A hierarchy that
     is mounted more than once is taken at its first place; one that is not at its root (``/``) only when there is no

@@ -34,7 +34,7 @@ _HUGETLB = ("limit_in_bytes", "rsvd.limit_in_bytes")
 
 
 def writes(wanted: Wanted, controllers: Collection[str]) -> list[Write]:
-    """The files to write, in order; controllers: those that are mounted. Raises SpecError."""
+    """Returns the files to write, in order; controllers: those that are mounted. Raises SpecError."""
     found: list[Write] = []
     for name, (value, pointer) in wanted.items():
         if name.startswith("unified."):

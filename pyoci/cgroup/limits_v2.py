@@ -36,7 +36,7 @@ _HUGETLB = ("max", "rsvd.max")
 
 
 def writes(wanted: Wanted, controllers: Collection[str], quota: str = "max") -> list[Write]:
-    """The files to write, in order, those of ``unified`` last.
+    """Returns the files to write, in order, those of ``unified`` last.
 
     controllers: those that cgroup2 has on this host; quota: the first word of cpu.max now, kept when only a period
     is given. Raises SpecError.

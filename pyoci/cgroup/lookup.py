@@ -17,7 +17,7 @@ _POINTER = "/linux/cgroupsPath"
 
 
 def resolve(cgroups_path: str | None, container_id: str) -> str:
-    """The path of a container's cgroup, from the root of every hierarchy (runtime-spec, "Cgroups Path").
+    """Returns the path of a container's cgroup, from the root of every hierarchy (runtime-spec, "Cgroups Path").
 
     Absolute or relative, the path is taken from the hierarchy's root; without one it is ``/`` and the container's
     ID. A ``slice:prefix:name`` has a meaning only to the systemd manager: here it is a name like any other.
@@ -35,7 +35,7 @@ def resolve(cgroups_path: str | None, container_id: str) -> str:
 
 
 def manage(host: Host, path: str, manager: str) -> Cgroup:
-    """The cgroup at ``path`` (from resolve()) on this host, not made yet.
+    """Returns the cgroup at ``path`` (from resolve()) on this host, not made yet.
 
     manager: ``cgroupfs``, or ``disabled`` for none at all. Raises UnsupportedError for ``systemd``, CgroupError for
     a host without any hierarchy.
@@ -68,7 +68,10 @@ def manage(host: Host, path: str, manager: str) -> Cgroup:
 
 
 def from_state(data: dict[str, Any]) -> Cgroup:
-    """The cgroup that state() described, perhaps in an earlier process. Raises CgroupError for anything else."""
+    """Returns the cgroup that state() described, perhaps in an earlier process.
+
+    Raises CgroupError for anything else.
+    """
     manager, path, paths = data.get("manager"), data.get("path"), data.get("paths")
     if manager == "disabled":
         return Disabled()

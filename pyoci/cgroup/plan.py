@@ -33,7 +33,7 @@ class CgroupPlan:
         self.owner = owner
 
     def lines(self, path: str, manager: str) -> list[Line]:
-        """All that is done to the group at ``path``, in order, for people."""
+        """Returns all that is done to the group at ``path``, in order, for people."""
         found = [Line("cgroup", {"path": path, "manager": manager}, "/linux/cgroupsPath")]
         if self.owner >= 0:
             found.append(Line("cgroup_owner", {"uid": self.owner}, "/linux/uidMappings"))
@@ -58,10 +58,10 @@ class Line:
         self.where = where
 
     def describe(self) -> str:
-        """One line: the operation, its arguments, where it comes from."""
+        """Returns one line: the operation, its arguments, where it comes from."""
         shown = [str(value) for key, value in self.what.items() if key not in ("controller", "manager")]
         return f"{self.name} {' '.join(shown)}  # {self.where}"
 
     def document(self) -> dict[str, str | int]:
-        """The same for JSON."""
+        """Returns the same for JSON."""
         return {"name": self.name, **self.what, "where": self.where}

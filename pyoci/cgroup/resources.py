@@ -29,7 +29,7 @@ UNLIMITED = -1  # of memory, swap, the CPU quota and processes
 
 
 def wanted(resources: Resources, page_sizes: Collection[str]) -> Wanted:
-    """All that the resources want, but for the device rules (devices.py).
+    """Returns all that the resources want, but for the device rules (devices.py).
 
     page_sizes: of the huge pages that the kernel has, such as 2MB. Raises SpecError.
     """

@@ -287,7 +287,7 @@ class V1(base.Cgroup):
         return self.paths["freezer"]
 
     def _freeze(self, seconds: float) -> bool:
-        """Whether all processes stand within that time. A group that is gone does."""
+        """Returns whether all processes stand within that time. A group that is gone does."""
         path = f"{self.paths['freezer']}/freezer.state"
         deadline = directories.Deadline(seconds)
         try:
@@ -321,7 +321,7 @@ def _try_write(path: str, value: str) -> None:
 
 
 def _fill(place: str, mountpoint: str, file: str) -> str:
-    """What a cpuset's file says; an empty one is filled from above first. Raises CgroupError."""
+    """Returns what a cpuset's file says; an empty one is filled from above first. Raises CgroupError."""
     path = f"{place}/{file}"
     try:
         value = files.read(path).strip()

@@ -169,7 +169,7 @@ class V2(base.Cgroup):
         return CgroupPlan(writes, devices.rules(listed) if listed else None, owner=owner)
 
     def _below_of(self, init: int) -> str:
-        """Where a process is below this group; "" if it is not."""
+        """Returns where a process is below this group; "" if it is not."""
         try:
             line = files.read(f"/proc/{init}/cgroup").partition("0::")[2].partition("\n")[0]
         except OSError:
@@ -205,7 +205,7 @@ class V2(base.Cgroup):
             place = f"{place}/{part}"
 
     def _delegate(self, owner: int) -> None:
-        """Gives the directory and the kernel's list of files to the container's root (config-linux.md, "Cgroup
+        """Returns the directory and the kernel's list of files to the container's root (config-linux.md, "Cgroup
         ownership"): it may make groups below, but not change its own limits.
         """
         try:

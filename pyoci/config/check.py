@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks a document: its schema, then what is not built yet, then, normalised, the rules that a schema cannot say.
+"""Checks a document: its schema, then what is not supported yet, then the rules that a schema cannot express.
 
-The schema's checks are Python code that the build generates from ``schema/`` (pyoci/config/checks.py). Only after a
-failed one jsonschema is imported, if it is there, to name the further faults in the same line.
+The checks of the schema are Python code that the build generates from ``schema/`` (pyoci/config/checks.py). Only if one
+fails, jsonschema is imported, if it is installed, to name further faults in the same line.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ _OTHERS = 3  # how many further faults a message names
 def config(document: Any, name: str = "config.json") -> ContainerConfig:
     """Checks a container configuration without nulls (config.md and config-linux.md of the specification).
 
-    name: what messages call the document. Returns it normalised. Raises SpecError, or UnsupportedError for what is
-    not built yet; warns of what the specification wants to be warned of.
+    name: the document's name in messages. Returns it normalised. Raises SpecError, or UnsupportedError for what is not
+    supported yet. Warns where the specification demands it.
     """
     shape("config", document, name)
     _refuse_unsupported(supported.config(document), name)
@@ -63,12 +63,12 @@ def state(document: Any, name: str = "state") -> None:
 
 
 def pointer(path: Path) -> str:
-    """The JSON pointer (RFC 6901) of a path, in one line: control characters are escaped, long names cut."""
+    """Returns the JSON pointer (RFC 6901) of a path on one line: control characters escaped, long names cut."""
     return "".join("/" + token(str(part)) for part in path)
 
 
 def faults(kind: str, document: Any) -> list[Path]:
-    """Where jsonschema finds faults in a document of a kind ("config", "process", "state"), in its order.
+    """Returns the paths of the faults that jsonschema finds in a document of a kind ("config", "process", "state").
 
     Raises ImportError if jsonschema is not installed.
     """
@@ -119,7 +119,7 @@ def _warn(process: ProcessConfig) -> None:
 
 
 def _others(kind: str, document: Any, first: Path) -> str:
-    """A text that names the faults beside the first one; empty if there is none or jsonschema is missing."""
+    """Returns a text that names the faults besides the first one; empty if there are none or jsonschema is missing."""
     try:
         found = [path for path in faults(kind, document) if path[: len(first)] != first]
     except (ImportError, RecursionError):
@@ -132,7 +132,7 @@ def _others(kind: str, document: Any, first: Path) -> str:
 
 
 def _look_up(document: Any, path: Path) -> tuple[bool, Any]:
-    """Whether there is something at a path, and what."""
+    """Returns whether the document has a value at a path, and the value."""
     value = document
     for part in path:
         if isinstance(value, dict) and part not in value:
@@ -142,7 +142,7 @@ def _look_up(document: Any, path: Path) -> tuple[bool, Any]:
 
 
 def _kind(value: dict[str, Any] | list[Any] | None) -> str:
-    """A word for a value that is not worth showing."""
+    """Returns a word for a value that is not worth showing."""
     if value is None:
         return "null"
     empty = "an empty" if not value else "an"
@@ -150,7 +150,7 @@ def _kind(value: dict[str, Any] | list[Any] | None) -> str:
 
 
 def _pattern(validator: Any, pattern: str, value: Any, schema: Any) -> Iterator[Any]:
-    """The keyword pattern as ECMA 262 has it: ``$`` is the end, not the place before a last newline."""
+    """Checks the keyword pattern as in ECMA 262: ``$`` is the end of the text, not the place before a last newline."""
     import re
 
     from jsonschema import ValidationError
@@ -160,7 +160,7 @@ def _pattern(validator: Any, pattern: str, value: Any, schema: Any) -> Iterator[
 
 
 def _ends(error: Any) -> list[Path]:
-    """What is to be added to the path of a jsonschema error, so that it leads to the property at fault."""
+    """Returns what to add to the path of a jsonschema error to reach the property at fault."""
     if error.validator == "required":
         return [(name,) for name in error.validator_value if name not in error.instance]
     if "propertyNames" in error.absolute_schema_path:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The configuration that ``pyoci spec`` writes: that of ``runc spec`` (runc 1.5), so that it runs under either."""
+"""The configuration that ``pyoci spec`` writes. It is that of ``runc spec`` (runc 1.5), so that it runs with both."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ MOUNTS = (
 
 
 def config(rootless: bool = False) -> Config:
-    """A configuration that passes every check, for a root file system in ``rootfs``.
+    """Returns a configuration that passes every check, for a root file system in ``rootfs``.
 
     rootless: for the current user, who becomes root of a new user namespace and keeps the host's network. A cgroup
-    namespace is asked for where cgroup v2 alone is mounted.
+    namespace is added if only cgroup v2 is mounted.
     """
     linux: Linux = {
         "resources": {"devices": [{"allow": False, "access": "rwm"}]},
@@ -80,7 +80,10 @@ def _mount(destination: str, kind: str, source: str, options: str) -> Mount:
 
 
 def _rootless(document: Config) -> Config:
-    """Takes out what only root may do: a sysfs without a network namespace, group 5 of devpts, limits."""
+    """Removes what only root may do: a sysfs without a network namespace, group 5 of devpts, limits.
+
+    Returns the document.
+    """
     linux = document["linux"]
     del linux["resources"]
     kept = [each for each in linux["namespaces"] if each["type"] != "network"]

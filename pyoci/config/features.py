@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What this runtime can do, for those who call it: the features document (features.md, features-linux.md)."""
+"""The features document: what this runtime supports (features.md, features-linux.md)."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
     from pyoci.config.documents import Features, LinuxFeatures, SeccompFeatures
 
-# Annotations that may change what the runtime does, now or in a later version of it; the last dot makes a prefix.
+# Annotations that may change what the runtime does, now or in a later version. A final dot marks a prefix.
 UNSAFE_ANNOTATIONS = ("org.criu.config", "org.systemd.property.", "run.oci.")
 
 
 def document() -> Features:
-    """The features document: what this version can do, whether or not the host can."""
+    """Returns the features document. It describes this version, not the host."""
     return {
         "ociVersionMin": "1.0.0",
         "ociVersionMax": SPEC_VERSION,
@@ -73,13 +73,13 @@ def _seccomp(known: dict[str, Any]) -> SeccompFeatures:
 
 
 def _without(names: Iterable[str], row: str) -> list[str]:
-    """The names that are not refused as values at a place."""
+    """Returns the names that are not refused as values at a place."""
     refused = values(row)
     return [name for name in names if name not in refused]
 
 
 def _commit() -> str:
-    """The commit that the build was made from; empty in a tree that was never built."""
+    """Returns the commit of the build, or "" if it is unknown."""
     try:
         from pyoci._commit import COMMIT
     except ImportError:

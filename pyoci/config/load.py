@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads the documents that a caller hands over: config.json of a bundle, and the process of ``exec``."""
+"""Reads the documents of callers: config.json of a bundle, and the process of ``exec``."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from pyoci.config.documents import Config, Process
     from pyoci.config.normal import ContainerConfig
 
-LONGEST = 16 << 20  # bytes; a document of an engine has some tens of thousands
-PIPE_TIME = 4.0  # seconds for a document to come through a pipe
+LONGEST = 16 << 20  # bytes; documents of engines have tens of thousands
+PIPE_TIME = 4.0  # seconds in which a pipe must deliver a document
 S_IFIFO, S_IFREG = 0o010000, 0o100000
 
 
 def config(bundle: str, file: str = "config.json") -> ContainerConfig:
-    """The configuration in a bundle, checked and normalised.
+    """Returns the configuration in a bundle, checked and normalised.
 
-    file: absolute, or relative to the bundle. Raises SpecError that names the file, the property, its value and
-    what is allowed; UnsupportedError for what is not built yet; PyociError if the file cannot be read.
+    file: absolute, or relative to the bundle. Raises SpecError, which names the file, the property, its value and what
+    is allowed; UnsupportedError for what is not supported yet; PyociError if the file cannot be read.
     """
     document: Config = _document(_read(os.path.join(bundle, file)), file)
     found = check.config(document, file)
@@ -35,10 +35,10 @@ def config(bundle: str, file: str = "config.json") -> ContainerConfig:
 
 
 def process(path: str) -> Process:
-    """The process in a file or a pipe, as ``exec --process`` gets it. It has the schema's shape, and no more is
-    checked: flags may change it yet, and then it is for check.process.
+    """Returns the process in a file or a pipe, for ``exec --process``. Only its schema is checked here, because flags
+    may still change it; check.process does the rest.
 
-    Raises SpecError; PyociError if there is none, or none comes through the pipe in PIPE_TIME seconds.
+    Raises SpecError, and PyociError if it cannot be read, or does not come through the pipe in PIPE_TIME seconds.
     """
     document: Process = _document(_read(path, pipe=True), path)
     check.shape("process", document, path)
@@ -53,12 +53,12 @@ def _document(text: bytes, name: str) -> Any:
         raise SpecError("", f"not JSON: {error}", document=name) from error
     if b"\\ud" in text or b"\\uD" in text:
         _refuse_half_pairs(document, name)
-    # Go's encoders write null for what is absent. Most documents have none, and then need no walk.
+    # Go's encoders write null for what is absent. Most documents have none and need not be searched.
     return without_nulls(document) if b"null" in text else document
 
 
 def _refuse_half_pairs(document: Any, name: str) -> None:
-    """Refuses half of a surrogate pair: no system call and no file could take such a text."""
+    """Refuses half of a surrogate pair, which neither system calls nor files accept."""
     try:
         jsontext.dumps(document).encode("utf-8")
     except UnicodeEncodeError as error:
@@ -68,12 +68,12 @@ def _refuse_half_pairs(document: Any, name: str) -> None:
 
 
 def _read(path: str, pipe: bool = False) -> bytes:
-    """The content of a regular file, or, if that is allowed, of a pipe. Nothing else is opened for reading, so that
-    a FIFO or a device cannot hang."""
+    """Returns the content of a regular file, or of a pipe if that is allowed. Other files are not read, because a
+    device might block."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     except FileNotFoundError as error:
-        # Not the text of ENOENT: engines take that for a missing program (docs/engines.md).
+        # Not the text of ENOENT, which engines take for a missing program (docs/engines.md).
         raise PyociError(f"read {path!r}: there is no such document; pyoci spec writes one to start from") from error
     except (OSError, ValueError) as error:
         raise PyociError(f"read {path!r}: {_reason(error)}") from error
@@ -103,7 +103,7 @@ def _read_file(descriptor: int, path: str) -> bytes:
 
 
 def _read_pipe(descriptor: int, path: str) -> bytes:
-    """What a pipe gives until its writers are gone, within bounds of size and time."""
+    """Reads a pipe until it is closed, within bounds of size and time."""
     import select
 
     poll = select.poll()
@@ -124,7 +124,7 @@ def _read_pipe(descriptor: int, path: str) -> bytes:
 
 
 def without_nulls(document: Any) -> Any:
-    """The document, in which each property that is null was removed. Its items of arrays stay as they are."""
+    """Removes every property that is null from the document, and returns it. Items of arrays stay."""
     waiting = [document]
     while waiting:
         value = waiting.pop()
@@ -138,7 +138,7 @@ def without_nulls(document: Any) -> Any:
 
 
 def _complete(process: Process) -> None:
-    """Puts a user into a process that has none: those who read the document alone need no case then."""
+    """Adds a user to a process that has none, so that readers of the document need not handle that case."""
     process.setdefault("user", {"uid": 0})
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One entry of ``mounts``, normalised: its place, its kind, and its options sorted by what they are for.
+"""An entry of ``mounts``, normalised: its target, its kind, and its options sorted by purpose.
 
 Sources: config.md "Mounts" of the specification, mount(8), mount_setattr(2).
 """
@@ -14,17 +14,16 @@ if TYPE_CHECKING:
 
     Bits = tuple[int, int]  # attributes to set, and to clear
 
-# What a mount is. A remount changes attributes of what is there; cgroup stands for the container's own groups.
+# The kinds of mounts. A remount changes the attributes of an existing mount. cgroup is that of the container's groups.
 BIND, REMOUNT, CGROUP, FILE_SYSTEM = "bind", "remount", "cgroup", "file system"
 
 
 class MountConfig:
     """A mount.
 
-    where: JSON pointer of the entry; target: absolute and clean; kind: one of the four above; fs_type: the type as
-    written, "" for none; source: as written, "" for none; recursive: of a bind, whether it takes what is mounted
-    below its source; attr, recursive_attr: (to set, to clear); propagation: MS_* or 0; data: what no table here
-    knows, for the file system.
+    where: JSON pointer of the entry; target: absolute and clean; kind: one of the four above; fs_type, source: as
+    written, "" for none; recursive: whether a bind includes the mounts below its source; attr, recursive_attr: (to set,
+    to clear); propagation: MS_* or 0; data: all other options, for the file system.
     """
 
     __slots__ = (
@@ -55,12 +54,12 @@ class MountConfig:
         self.copy_up = False
         self.recursive = self.fs_type == "rbind"
         self.kind = FILE_SYSTEM
-        if self.fs_type in ("bind", "rbind"):  # as engines write it; by the specification the options alone say so
+        if self.fs_type in ("bind", "rbind"):  # as engines write it; in the specification only the options say so
             self.kind = BIND
         elif self.fs_type in ("cgroup", "cgroup2"):
             self.kind = CGROUP
         for option in mount.get("options", ()):
-            if "," in option:  # several in one text, as mount(8) takes them
+            if "," in option:  # several in one text, as mount(8) accepts them
                 for part in option.split(","):
                     self._take(part)
             else:
@@ -88,7 +87,10 @@ class MountConfig:
 
 
 def clean(path: str) -> str:
-    """A path in the container: absolute, without ``.``, ``..`` and doubled slashes. Symbolic links are not resolved."""
+    """Returns a path in the container: absolute, without ``.``, ``..`` and doubled slashes.
+
+    Symlinks are not resolved.
+    """
     if path[:1] == "/" and "//" not in path and "/." not in path and (path[-1] != "/" or path == "/"):
         return path
     parts: list[str] = []
@@ -101,7 +103,7 @@ def clean(path: str) -> str:
 
 
 def _merged(old: Bits, new: Bits) -> Bits:
-    """Later options win, bit by bit; the access times are one field of several bits."""
+    """Returns the attributes with new ones applied: later options win, bit by bit. atime is a field of several bits."""
     set_, clear = new
     if set_ & ATIME or clear & ATIME:
         old = (old[0] & ~ATIME, old[1] & ~ATIME)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A container's configuration, normalised: each fact stands once, with its default, and is decided here alone.
+"""The configuration of a container, normalised: each fact once, with its default, decided only here.
 
-What is made here comes from a document of the schema's shape; the rules (rules.py) then judge it, and everything
-that acts reads it: plan/, cgroup/ and container/ look into no document. Nothing here asks the host.
+The document has passed the checks of the schema. rules.py then checks the result, and plan/, cgroup/ and container/
+read only that, never the document. Nothing here depends on the host.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ HOOKS = ("prestart", "createRuntime", "createContainer", "startContainer", "post
 _NO_LINUX: Linux = {}
 _NO_HOOKS: Hooks = {}
 _NO_RESOURCES: Resources = {}
-_DEFAULT_PROPAGATION = "rslave"  # what happens on the host is seen inside, and not the reverse
+_DEFAULT_PROPAGATION = "rslave"  # mounts of the host appear inside, but not the reverse
 
 
 class ContainerConfig:
     """A container.
 
-    document: what it was made of; name: what messages call that document; root: as written; hostname, domainname:
-    "" for none; dev_is_bound: whether /dev is a bind, so that what stands there is the caller's; devices: the nodes
-    to make, the default ones among them; hooks: the kinds that have any; propagation: MS_* of the root, and whether
+    document: what it was made from; name: the document's name in messages; root: as written; hostname, domainname: ""
+    for none; dev_is_bound: whether /dev is a bind mount, so that its contents belong to the caller; devices: the nodes
+    to create, including the default ones; hooks: only kinds that have hooks; propagation: MS_* of the root, and whether
     it is recursive; personality: the value for personality(2), or None.
     """
 
@@ -99,10 +99,10 @@ class ContainerConfig:
 
 
 class Namespaces:
-    """What is to be done about namespaces.
+    """The namespaces of a container.
 
-    new: CLONE_NEW* flags of those to make; joined: those to enter, user first and mount last; types: all, as the
-    specification names them, in the document's order.
+    new: CLONE_NEW* flags of those to create; joined: those to enter, user first and mount last; types: the types of
+    all, in the document's order.
     """
 
     __slots__ = ("joined", "new", "types")
@@ -121,16 +121,16 @@ class Namespaces:
         self.joined = [found[kind] for kind in TYPES if kind in found] if found else []
 
     def joins(self, flag: int) -> bool:
-        """Whether the namespace of this CLONE_NEW* flag is an existing one."""
+        """Returns whether the container joins a namespace of this CLONE_NEW* flag."""
         return any(entry.flag == flag for entry in self.joined)
 
     def private(self, flag: int) -> bool:
-        """Whether the container does not share the host's namespace of this kind (as far as config.json says)."""
+        """Returns whether the container has a namespace of this kind other than the host's, according to the config."""
         return bool(self.new & flag) or self.joins(flag)
 
 
 class Joined:
-    """A namespace to enter: its type, its CLONE_NEW* flag, and where it is found."""
+    """A namespace to enter: its type, its CLONE_NEW* flag, and its path."""
 
     __slots__ = ("flag", "path", "type", "where")
 
@@ -142,7 +142,7 @@ class Joined:
 
 
 class DeviceNode:
-    """A node to make in the container. kind: S_IF*; mode: permissions; major, minor: 0 for a FIFO."""
+    """A node to create in the container. kind: S_IF*; mode: permissions; major, minor: 0 for a FIFO."""
 
     __slots__ = ("gid", "kind", "major", "minor", "mode", "path", "uid", "where")
 
@@ -174,7 +174,7 @@ def _hooks(hooks: Hooks) -> dict[str, list[Hook]]:
 
 
 def _dev_is_bound(mounts: list[MountConfig]) -> bool:
-    """What counts is the last mount on /dev: it covers the others."""
+    """Returns whether the last mount on /dev, which covers the others, is a bind mount."""
     bound = False
     for mount in mounts:
         if mount.target == "/dev" and mount.kind != REMOUNT:
@@ -188,7 +188,7 @@ _DEFAULT_DEVICES = {
 
 
 def _devices(asked: Iterable[Device]) -> dict[str, DeviceNode]:
-    """The nodes by their paths: what is asked for replaces a default, and an earlier one."""
+    """Returns the nodes by path. An entry replaces the default node of its path, and an earlier entry."""
     nodes = {**_DEFAULT_DEVICES}
     for index, device in enumerate(asked):
         kind = devices.KINDS[device["type"]]
@@ -204,7 +204,7 @@ def _devices(asked: Iterable[Device]) -> dict[str, DeviceNode]:
 
 
 def _paths(paths: Iterable[str], where: str) -> list[Placed]:
-    """Each path once; a relative one counts from the root, as for runc and crun."""
+    """Returns each path once. A relative path starts at the root, as in runc and crun."""
     found: dict[str, str] = {}
     for index, path in enumerate(paths):
         found.setdefault(clean(path), f"{where}/{index}")

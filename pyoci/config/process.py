@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``process`` of config.json, or of an exec, normalised: each fact once, numbers for names, nothing absent."""
+"""``process`` of config.json or of exec, normalised: each fact once, numbers instead of names, defaults filled in."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _ROOT: User = {"uid": 0}
 class ProcessConfig:
     """A process.
 
-    document: what it was made of, to be remembered; name: what messages call that document; at: the JSON pointer of
-    the process in it; env: NAME → NAME=VALUE, where the last one given counts; rows, columns: 0 for an unknown size;
+    document: what it was made from, for the state; name: the document's name in messages; at: the JSON pointer of the
+    process in it; env: NAME → NAME=VALUE, where the last one counts; rows, columns: 0 for an unknown size;
     oom_score_adj: None to leave it; io_priority: the value for ioprio_set(2), or None.
     """
 
@@ -60,9 +60,9 @@ class ProcessConfig:
         self.cwd = document["cwd"]
         self.env = {line.partition("=")[0]: line for line in document.get("env", ())}
         if self.env.get("HOME") == "HOME=":
-            del self.env["HOME"]  # empty is absent, as for runc: init then looks it up
+            del self.env["HOME"]  # empty means absent, as in runc: init then looks it up
         self.terminal = document.get("terminal", False)
-        size = document.get("consoleSize")  # it counts with a terminal only
+        size = document.get("consoleSize")  # ignored without a terminal
         self.rows, self.columns = (size["height"], size["width"]) if size and self.terminal else (0, 0)
         self.capabilities = CapabilitySets(document.get("capabilities", _NONE))
         self.no_new_privileges = document.get("noNewPrivileges", False)
@@ -74,11 +74,11 @@ class ProcessConfig:
 
 
 class CapabilitySets:
-    """Capability sets as masks (capabilities(7)), and the names that are in none.
+    """Capability sets as masks (capabilities(7)), and the names that were left out.
 
-    unknown: names that this version does not know; not_inheritable: ambient ones that the kernel would refuse,
-    because they are not also permitted and inheritable. Both are left out of the masks, as runc does; the
-    specification wants a warning.
+    unknown: names that this version does not know; not_inheritable: ambient ones that the kernel would refuse, because
+    they are not also permitted and inheritable. Both are left out of the masks, as in runc; the specification demands a
+    warning.
     """
 
     __slots__ = ("ambient", "bounding", "effective", "inheritable", "not_inheritable", "permitted", "unknown")
@@ -118,7 +118,7 @@ class Limit:
 
 
 class SchedulerConfig:
-    """The arguments of sched_setattr(2); 0 for what is not given. name: the policy's."""
+    """The arguments of sched_setattr(2), 0 if not given. name: of the policy."""
 
     __slots__ = ("deadline", "flags", "name", "nice", "period", "policy", "priority", "runtime")
 

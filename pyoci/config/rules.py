@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a configuration must hold beyond its schema: one small function a rule.
+"""What a configuration must satisfy beyond its schema: one small function per rule.
 
-Each rule takes the normalised configuration and returns None, or a Fault: the JSON pointer of the property, what is
-wrong, its value, and what to do. The rules are pure: what needs a look at the host (whether a directory exists,
-whether a bind mount's source is a procfs, whether a joined namespace is the runtime's own) is checked where it is
-used.
+Each rule takes the normalised configuration. It returns None, or a Fault: the JSON pointer of the property, what is
+wrong, its value, and what to do. The rules are pure. What depends on the host (whether a directory exists, whether the
+source of a bind mount is a procfs, whether a joined namespace is the runtime's own) is checked where it is used.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ UTS_MAX = 64  # bytes of a name, uname(2)
 
 
 def config(config: ContainerConfig) -> Fault | None:
-    """The first fault of a configuration; in the order of CONFIG_RULES, then of PROCESS_RULES."""
+    """Returns the first fault of a configuration, in the order of CONFIG_RULES and then PROCESS_RULES."""
     for rule in CONFIG_RULES:
         fault = rule(config)
         if fault:
@@ -43,7 +42,7 @@ def config(config: ContainerConfig) -> Fault | None:
 
 
 def process(process: ProcessConfig) -> Fault | None:
-    """The first fault of a process."""
+    """Returns the first fault of a process."""
     for rule in PROCESS_RULES:
         fault = rule(process)
         if fault:
@@ -52,7 +51,7 @@ def process(process: ProcessConfig) -> Fault | None:
 
 
 def warnings(process: ProcessConfig) -> Iterator[tuple[str, str]]:
-    """What does not stop a container, and must be told (config.md, "capabilities"): (JSON pointer, text) each."""
+    """Returns what the user must be warned of (config.md, "capabilities"), as JSON pointers and texts."""
     sets = process.capabilities
     at = f"{process.at}/capabilities"
     if sets.unknown:
@@ -112,7 +111,7 @@ def _mapping(mapping: IdMapping, earlier: list[IdMapping]) -> Fault | None:
 
 
 def _run(mapping: IdMapping, name: str) -> tuple[int, int]:
-    """The first id on one side of a mapping, and the one after the last."""
+    """Returns the first ID on one side of a mapping, and the one after the last."""
     start = mapping["containerID"] if name == "containerID" else mapping["hostID"]
     return start, start + mapping["size"]
 
@@ -150,7 +149,7 @@ def _mounts(config: ContainerConfig) -> Fault | None:
 
 
 def _place(mount: MountConfig) -> Fault | None:
-    """Nothing but a fresh procfs, a bind of one, and the files of lxcfs may stand on procfs (CVE-2019-16884)."""
+    """Checks that only a new procfs, a bind of one, and the files of lxcfs are mounted on procfs (CVE-2019-16884)."""
     target = mount.target
     if target == "/proc" and (mount.kind == CGROUP or (mount.kind == FILE_SYSTEM and mount.fs_type != "proc")):
         return "destination", "only a procfs may be mounted there", target, "set the type proc"
@@ -170,7 +169,10 @@ def _kind(mount: MountConfig) -> Fault | None:
 
 
 def _bind_options(mount: MountConfig) -> Fault | None:
-    """The kernel ignores the data of a bind mount, so a misspelt ``ro`` would leave it writable, in silence."""
+    """Refuses unknown options of a bind mount.
+
+    The kernel ignores them, so a misspelt ``ro`` would leave it writable.
+    """
     if mount.kind != BIND:
         return None
     for option in mount.data:
@@ -181,7 +183,7 @@ def _bind_options(mount: MountConfig) -> Fault | None:
 
 
 def _known_options(name: str) -> str:
-    from difflib import get_close_matches  # slow, and only for an error
+    from difflib import get_close_matches  # slow, so only for an error
 
     near = get_close_matches(name, OPTION_NAMES, 1)
     return f"did you mean {near[0]}?" if near else "a bind mount takes ro, nosuid, nodev, noexec and the like"

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The JSON Schemas of ``schema/``: where they are, and each as one document without references.
+"""Finds the JSON Schemas of ``schema/``, and resolves their references.
 
-Not on the hot path: there the schemas are the Python code that ``schema/generate.py`` makes of them.
+Not on the hot path, which uses the Python code that ``schema/generate.py`` generates from them.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from pyoci.errors import PyociError
 Schema = dict[str, Any]
 
 NAMES = ("config", "process", "state", "features")
-# What is of a file and not of the place that its content is put to. A "$schema" inside of a schema would make
-# jsonschema check that part with a validator of its own, without the types of check.py.
+# Keywords of a file that must not be copied with its content. A "$schema" inside a schema would make jsonschema check
+# that part with another validator, without the types of check.py.
 _OF_THE_FILE = ("$schema", "$comment", "$defs")
 
 
 def directory() -> str:
-    """The directory of the schemas: the package's own, or that of the source tree around it."""
+    """Returns the directory of the schemas, in the package or in the source tree."""
     package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     for candidate in (os.path.join(package, "schema"), os.path.join(os.path.dirname(package), "schema")):
         if os.path.exists(os.path.join(candidate, "config.json")):
@@ -30,9 +30,9 @@ def directory() -> str:
 
 
 def load(name: str, where: str | None = None) -> Schema:
-    """The schema of a kind of document (one of NAMES), with every ``$ref`` replaced by what it names.
+    """Returns the schema of a kind of document (one of NAMES), with every ``$ref`` replaced by its target.
 
-    Keywords beside a ``$ref`` win over those that it names; the schemas put only a description there.
+    Keywords beside a ``$ref`` override those of its target; the schemas have only descriptions there.
     where: another directory than ``directory()``.
     """
     schema: Schema = _Files(where or directory()).expanded({"$ref": f"{name}.json"}, "")
@@ -47,7 +47,7 @@ class _Files:
         self._read: dict[str, Schema] = {}
 
     def expanded(self, node: Any, file: str) -> Any:
-        """A copy of a part of ``file`` without references."""
+        """Returns a copy of a part of ``file`` without references."""
         if isinstance(node, list):
             return [self.expanded(item, file) for item in node]
         if not isinstance(node, dict):
@@ -59,7 +59,7 @@ class _Files:
         return {**self.expanded(target, other), **self.expanded(beside, file)}
 
     def _target(self, reference: str, file: str) -> tuple[Any, str]:
-        """What a reference names, and the file that it is in."""
+        """Returns the target of a reference, and its file."""
         name, _, pointer = reference.partition("#")
         name = name or file
         if name not in self._read:

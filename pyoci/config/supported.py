@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is built of the specification, and what is not: one table, from property to place or words.
+"""What is supported of the specification, and what is not: one table.
 
-All else follows from TABLE: the refusal of a document (below), the verb ``features``, and the list "Limits" of
-README.md, which a test compares. A property that gets built changes its row here, and nothing else of the kind.
+The refusal of documents (below), the verb ``features`` and the list "Limits" of README.md follow from TABLE; a test
+compares the last. When a property becomes supported, only its row changes.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 class Support:
-    """What becomes of a property.
+    """What happens to a property.
 
-    where: the file below pyoci/ to read, if it is built; words: what it is, if it is refused, in the plural; reason:
-    why it has no effect, if it is ignored; present: refused even where it asks for nothing.
+    where: the file in pyoci/ to read first, if it is supported; words: what it is, in the plural, if it is refused;
+    reason: why it has no effect, if it is ignored; present: whether it is refused even if its value asks for nothing.
     """
 
     __slots__ = ("present", "reason", "where", "words")
@@ -34,29 +34,32 @@ class Support:
 
 
 def built(where: str) -> Support:
-    """It does what the specification says; begin to read there."""
+    """Returns the row of a supported property. where: the file in pyoci/ to read first."""
     return Support(where=where)
 
 
 def refused(words: str, present: bool = False) -> Support:
-    """Not built. Zero, false, an empty text and an empty array ask for nothing (docker sends ``"blockIO": {"weight":
-    0}``), and only then it is accepted; with ``present`` not even then."""
+    """Returns the row of an unsupported property.
+
+    It is accepted only if its value asks for nothing: zero, false, an empty text or array (docker sends ``"blockIO":
+    {"weight": 0}``). With ``present`` it is always refused.
+    """
     return Support(words=words, present=present)
 
 
 def ignored(reason: str) -> Support:
-    """Accepted and without effect, which the specification allows."""
+    """Returns the row of a property that is accepted without effect, as the specification allows."""
     return Support(reason=reason)
 
 
-_EACH = "*"  # in the path of a row: each item of an array, each name of a map
+_EACH = "*"
 _NOTIFY = "notifications to a seccomp agent"
 _SYMLINKS = "mount options for symbolic links"
 
-# A row is a JSON pointer, * for each item or each name of a map, and it counts for all below that has no row of its
-# own. With =VALUE it is about this value alone. What begins with -- is a flag.
+# A row is a JSON pointer, with * for each item or each name of a map. It applies to everything below it that has no row
+# of its own. With =VALUE it applies only to that value. A row that begins with -- is a flag.
 TABLE: dict[str, Support] = {
-    "/ociVersion": ignored("checked; every version 1 is read alike"),
+    "/ociVersion": ignored("checked; every version 1.x is read in the same way"),
     "/root/path": built("container/gather.py"),
     "/root/readonly": built("plan/order.py"),
     "/process/terminal": built("plan/process.py"),
@@ -105,7 +108,7 @@ TABLE: dict[str, Support] = {
     "/linux/resources/memory": built("cgroup/resources.py"),
     "/linux/resources/memory/kernel": ignored("no effect since Linux 5.16"),
     "/linux/resources/memory/kernelTCP": ignored("no effect since Linux 5.16"),
-    "/linux/resources/memory/useHierarchy": ignored("always so since Linux 5.11"),
+    "/linux/resources/memory/useHierarchy": ignored("always set since Linux 5.11"),
     "/linux/resources/cpu": built("cgroup/resources.py"),
     "/linux/resources/pids": built("cgroup/resources.py"),
     "/linux/resources/unified": built("cgroup/resources.py"),
@@ -134,19 +137,20 @@ TABLE: dict[str, Support] = {
 
 
 def is_built(row: str) -> bool:
-    """Whether the property of a row is built. Raises KeyError if there is no such row."""
+    """Returns whether the property of a row is supported. Raises KeyError if there is no such row."""
     return bool(TABLE[row].where)
 
 
 def values(row: str) -> list[str]:
-    """The values that are refused at the place of a row: ``/mounts/*/options/*``."""
+    """Returns the values that are refused at the place of a row: ``/mounts/*/options/*``."""
     return [
         key.removeprefix(f"{row}=") for key, support in TABLE.items() if support.words and key.startswith(f"{row}=")
     ]
 
 
 def config(document: Mapping[str, Any]) -> Found | None:
-    """The first thing in a configuration (of the schema's shape) that is refused: its path, its row, its value."""
+    """Returns the first value in a configuration that is refused: its path, its row, and the value; None if there is
+    none. document: has passed the checks of the schema."""
     return _first(document, _REFUSED)
 
 
@@ -156,14 +160,17 @@ def process(document: Mapping[str, Any]) -> Found | None:
 
 
 def asks_for_nothing(value: Any) -> bool:
-    """Whether a value is 0, false, empty, or an object with only such values. A map that names something asks."""
+    """Returns whether a value is 0, false, empty, or an object with only such values.
+
+    A map with a name in it asks for something.
+    """
     if isinstance(value, dict):
         return not any(item or type(item) is dict for item in value.values())
     return not value
 
 
 def _first(value: Any, tree: Tree) -> Found | None:
-    """Walks a value along the tree of what is refused in it."""
+    """Searches a value for what a tree refuses."""
     for name, below in tree.items():
         if name == _EACH:
             for index, item in enumerate(value):
@@ -188,8 +195,10 @@ def _at(name: str | int, value: Any, below: Support | Tree) -> Found | None:
 
 
 def _refused() -> Tree:
-    """The refused rows as a tree of their paths, so that a document is walked once, and only where it can hold one.
-    The values of a text are the last branches of such a path."""
+    """Returns the refused rows as a tree of their paths, so that a document is searched once, and only where needed.
+
+    The values of a text are the last branches of such a path.
+    """
     tree: Tree = {}
     for row, support in TABLE.items():
         if not support.words or row[0] != "/":

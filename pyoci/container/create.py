@@ -79,8 +79,8 @@ class Creation:
                 raise
 
     def _first_state(self, directory: str) -> State:
-        """The state before there is anything to remember but the cgroup. Not saved yet: what a crash leaves is found
-        by what remember_init() wrote."""
+        """Returns the state before there is anything to remember but the cgroup. Not saved yet: what a crash leaves is
+        found by what remember_init() wrote."""
         born = {"id": self.request.id, "pid": 0, "started": 0, "boot": processes.boot_id()}
         state = State(directory, {**self.intent.kept, **born, "created": now(), "owner": owner()})
         state.remember_init()
@@ -120,7 +120,7 @@ class Creation:
             raise
 
     def _answers_ahead(self) -> list[int]:
-        """The answers that init finds when it asks, because nothing of ours has to come before what they allow.
+        """Returns the answers that init finds when it asks, because nothing of ours has to come before what they allow.
 
         Its way into the new root has to wait where the cgroup's manager is told of it or maps are to be written, which
         is answered first, and where hooks come before.

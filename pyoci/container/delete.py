@@ -68,7 +68,7 @@ def destroy(state: State) -> None:
 
 
 def _load(root: Root, container_id: str) -> State:
-    """The state, if it is about what was created. Raises StateError."""
+    """Returns the state, if it is about what was created. Raises StateError."""
     state = State.load(root, container_id)
     remembered = Remembered.load(state.directory)
     if remembered is not None and remembered.contradicts(state):
@@ -95,7 +95,8 @@ def _delete(state: State, force: bool) -> None:
 
 
 def _about_to_end(state: State) -> bool:
-    """Whether init ends within a moment: who sends SIGKILL and deletes right after it need not wait in between."""
+    """Returns whether init ends within a moment: who sends SIGKILL and deletes right after it need not wait in
+    between."""
     pidfd = state.open_init()
     if pidfd < 0:
         return True

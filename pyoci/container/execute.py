@@ -80,7 +80,7 @@ def _spawn(running: launch.Launch, target: int, group: Cgroup, options: ExecOpti
 
 
 def _open_running(state: State, options: ExecOptions) -> int:
-    """A pidfd of init. Raises NotRunning; a paused container would leave the process hanging."""
+    """Returns a pidfd of init. Raises NotRunning; a paused container would leave the process hanging."""
     status = state.status()
     if status not in ("running", "created", "paused"):
         raise NotRunning(state.id, "exec", status)

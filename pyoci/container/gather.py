@@ -19,7 +19,7 @@ FILTER_MAX = 1 << 20  # bytes of seccomp.bpf
 
 
 def for_create(request: Request, host: Host, group: Cgroup) -> Facts:
-    """The facts for ``create``. Raises SpecError, SeccompError."""
+    """Returns the facts for ``create``. Raises SpecError, SeccompError."""
     options = request.options
     facts = Facts(request.bundle, _rootfs(request.config, request.bundle))
     facts.preserve_fds = options.preserve_fds
@@ -40,7 +40,8 @@ def for_create(request: Request, host: Host, group: Cgroup) -> Facts:
 
 
 def for_exec(state: State, group: Cgroup, options: ExecOptions) -> Facts:
-    """The facts for ``exec``: what ``create`` left in the state directory. group: where the process is to be."""
+    """Returns the facts for ``exec``: what ``create`` left in the state directory. group: where the process is to
+    be."""
     facts = Facts(state.bundle)
     facts.cgroup = _doors(group)
     facts.personality = state.personality if state.personality >= 0 else None
@@ -53,7 +54,7 @@ def for_exec(state: State, group: Cgroup, options: ExecOptions) -> Facts:
 
 
 def _filter(state: State) -> bytes:
-    """The filter that ``create`` left. Raises StateError."""
+    """Returns the filter that ``create`` left. Raises StateError."""
     path = f"{state.directory}/seccomp.bpf"
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -73,7 +74,7 @@ def _doors(group: Cgroup) -> Doors:
 
 
 def _rootfs(config: ContainerConfig, bundle: str) -> str:
-    """The root file system's absolute path, without symlinks. Raises SpecError."""
+    """Returns the root file system's absolute path, without symlinks. Raises SpecError."""
     rootfs = os.path.realpath(os.path.join(bundle, config.root))
     if not os.path.isdir(rootfs):
         raise SpecError("/root/path", "there is no such directory", rootfs)

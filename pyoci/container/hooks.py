@@ -96,7 +96,7 @@ def _last_of_each(lines: list[str]) -> list[str]:
 
 
 def _wait(pid: int, output: int, timeout: float | None) -> tuple[bytes, str]:
-    """Waits for the hook, reading what it prints; gives the last of that and, unless it succeeded, how it ended."""
+    """Waits for the hook, reading what it prints; returns the last of that and, unless it succeeded, how it ended."""
     import select
 
     os.set_blocking(output, False)
@@ -134,7 +134,7 @@ def _wait(pid: int, output: int, timeout: float | None) -> tuple[bytes, str]:
 
 
 def _read(output: int) -> bytes:
-    """What the pipe holds, at most 64 KiB; empty at its end."""
+    """Returns what the pipe holds, at most 64 KiB; empty at its end."""
     try:
         return os.read(output, 65536)
     except BlockingIOError:
@@ -162,6 +162,6 @@ def _ending(code: int) -> str:
 
 
 def _last_line(kept: bytes) -> str:
-    """The last line that the hook printed, shortened, with a colon before it; empty when it printed none."""
+    """Returns the last line that the hook printed, shortened, with a colon before it; empty when it printed none."""
     lines = kept.decode("utf-8", "replace").strip().splitlines()
     return f": {plain(lines[-1].strip(), _SHOWN)}" if lines else ""

@@ -100,12 +100,12 @@ def _mount(source: str, target: str, kind: str, flags: int, options: str) -> Non
 
 
 def _escaped(path: str, also: str = "") -> str:
-    """A path as overlayfs reads it in its options."""
+    """Returns a path as overlayfs reads it in its options."""
     return "".join("\\" + letter if letter in "\\," + also else letter for letter in path)
 
 
 def _plain(field: bytes) -> str:
-    """A path of mountinfo, where blanks and backslashes are octal escapes (proc(5))."""
+    """Returns a path of mountinfo, where blanks and backslashes are octal escapes (proc(5))."""
     for escaped, letter in ((b"\\040", b" "), (b"\\011", b"\t"), (b"\\012", b"\n"), (b"\\134", b"\\")):
         field = field.replace(escaped, letter)
     return os.fsdecode(field)

@@ -46,12 +46,12 @@ class Intent:
         self.kept: dict[str, Any] = {}
 
     def has_hooks(self, *kinds: str) -> bool:
-        """Whether there is a hook of one of these kinds."""
+        """Returns whether there is a hook of one of these kinds."""
         return any(kind in self.hooks for kind in kinds)
 
 
 def to_create(config: ContainerConfig, facts: Facts, group: Cgroup) -> Intent:
-    """What ``create`` will do. Raises SpecError."""
+    """Returns what ``create`` will do. Raises SpecError."""
     intent = Intent(create_plan(config, facts))
     intent.hooks = config.hooks
     intent.cgroup = group.plan(config.resources, owner(config))
@@ -74,7 +74,7 @@ def to_create(config: ContainerConfig, facts: Facts, group: Cgroup) -> Intent:
 
 
 def to_execute(process: ProcessConfig, namespaces: list[str], facts: Facts) -> Intent:
-    """What ``exec`` will do with a process, in a container that has these namespaces of its own."""
+    """Returns what ``exec`` will do with a process, in a container that has these namespaces of its own."""
     return Intent(exec_plan(process, namespaces, facts))
 
 
@@ -91,5 +91,5 @@ def check_terminal(process: ProcessConfig, options: LaunchOptions) -> None:
 
 
 def _map(entries: Sequence[IdMapping]) -> str:
-    """The text of a uid or gid map (user_namespaces(7))."""
+    """Returns the text of a uid or gid map (user_namespaces(7))."""
     return "".join(f"{entry['containerID']} {entry['hostID']} {entry['size']}\n" for entry in entries)

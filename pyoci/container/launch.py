@@ -164,7 +164,7 @@ class Launch:
                 raise
 
     def expect(self, *kinds: int) -> native.Message:
-        """The next message, which must be one of ``kinds``. Raises LaunchError if init failed or is gone.
+        """Returns the next message, which must be one of ``kinds``. Raises LaunchError if init failed or is gone.
 
         Whoever is in the container may speak for a process that is visible there: a child counts only if it is ours.
         """
@@ -226,7 +226,7 @@ class Launch:
                 raise SpecError(pointer, reason, asked, hint, self._document) from error
 
     def _ended(self) -> PyociError:
-        """The error for init's end without a word."""
+        """Returns the error for init's end without a word."""
         assert self.child is not None
         native.wait_readable(self.child.pidfd, 2000)
         end = os.waitid(os.P_PID, self.child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
@@ -254,14 +254,14 @@ class Launch:
             pidfile.write(options.pid_file, self.child.pid, self.about)
 
     def finish(self) -> Child:
-        """The launch is done: the process lives on."""
+        """Returns the launch is done: the process lives on."""
         assert self.child is not None
         self.finished = True
         return self.child
 
 
 def out_of_memory(about: str, group: Cgroup) -> OutOfMemory:
-    """The error for a launch that the kernel ended for want of memory."""
+    """Returns the error for a launch that the kernel ended for want of memory."""
     limit = group.memory_limit()
     words = f"the kernel killed pyoci-init, out of memory ({limit}); raise /linux/resources/memory/limit"
     return OutOfMemory(f"{about}: {words}")
@@ -276,7 +276,7 @@ def _reap(pid: int) -> None:
 
 
 def _inherited(number: int) -> int:
-    """A descriptor that the caller gave us; what we opened ourselves is close-on-exec and never handed on."""
+    """Returns a descriptor that the caller gave us; what we opened ourselves is close-on-exec and never handed on."""
     try:
         return number if os.get_inheritable(number) else -1
     except OSError:
@@ -330,7 +330,7 @@ _NAMES = {one.kind: one.name for one in vars(ops).values() if isinstance(one, ty
 
 
 def failed(about: str, failure: native.Failure, document: str = CONFIG) -> LaunchError:
-    """The error of a failed operation, in one line; the texts that engines match are docs/engines.md's."""
+    """Returns the error of a failed operation, in one line; the texts that engines match are docs/engines.md's."""
     if failure.kind in (protocol.PLAN_PROGRAM, protocol.PLAN_EXECVE):
         return LaunchError(_program_text(about, failure), failure.errno)
     reason = os.strerror(failure.errno).lower() if failure.errno else ""

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def containers(root: Root) -> tuple[list[State], list[str]]:
-    """The states that can be read, in the order of their IDs, and a warning for each that cannot."""
+    """Returns the states that can be read, in the order of their IDs, and a warning for each that cannot."""
     states: list[State] = []
     warnings: list[str] = []
     for container_id in root.ids():

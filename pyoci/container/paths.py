@@ -14,7 +14,7 @@ _ALLOWED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ012345
 
 
 def check_id(container_id: str) -> str:
-    """The ID itself, if it may become a file's name: the characters that runc allows. Raises InvalidId."""
+    """Returns the ID itself, if it may become a file's name: the characters that runc allows. Raises InvalidId."""
     if not container_id:
         raise InvalidId("container ID is empty; give a name of letters, digits and _ + - .")
     if len(container_id) > ID_MAX:
@@ -33,12 +33,12 @@ class Root:
         self.path = path
 
     def container(self, container_id: str) -> str:
-        """The directory of a container's state, whether it exists or not. Raises InvalidId."""
+        """Returns the directory of a container's state, whether it exists or not. Raises InvalidId."""
         return f"{self.path}/{check_id(container_id)}"
 
     def existing(self, container_id: str) -> str:
-        """The directory of an existing container. Raises InvalidId, NotFound, and StateError for a symlink or a file,
-        which somebody else has put there."""
+        """Returns the directory of an existing container. Raises InvalidId, NotFound, and StateError for a symlink or a
+        file, which somebody else has put there."""
         directory = self.container(container_id)
         try:
             kind = stat.S_IFMT(os.lstat(directory).st_mode)
@@ -75,7 +75,7 @@ class Root:
         return directory
 
     def ids(self) -> list[str]:
-        """The IDs of all containers, sorted; none where the root does not exist."""
+        """Returns the IDs of all containers, sorted; none where the root does not exist."""
         try:
             with os.scandir(self.path) as entries:
                 names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
@@ -111,7 +111,7 @@ class Lock:
         return True
 
     def gone(self) -> bool:
-        """Whether the directory that was locked has been removed; another may have its name by now."""
+        """Returns whether the directory that was locked has been removed; another may have its name by now."""
         return self._descriptor < 0 or os.fstat(self._descriptor).st_nlink == 0
 
     def _wait(self, seconds: float) -> bool:
@@ -137,7 +137,7 @@ class Lock:
         return True
 
     def release(self) -> None:
-        """Gives the lock back."""
+        """Releases the lock."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1

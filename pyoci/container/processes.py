@@ -46,7 +46,7 @@ def boot_id() -> str:
 
 
 def open_same(pid: int, started: int) -> int:
-    """A pidfd of the process with this number that started then; -1 if there is none any more.
+    """Returns a pidfd of the process with this number that started then; -1 if there is none any more.
 
     The pidfd is opened before the start time is compared: what it holds cannot be replaced meanwhile.
     """

@@ -161,13 +161,13 @@ class State:
         os.rename(path + ".new", path)
 
     def open_init(self) -> int:
-        """A pidfd of init, for the caller to close; -1 if it does not live (any more, or in this boot)."""
+        """Returns a pidfd of init, for the caller to close; -1 if it does not live (any more, or in this boot)."""
         if not self.pid or self.boot != processes.boot_id():
             return -1
         return processes.open_same(self.pid, self.started)
 
     def alive(self) -> bool:
-        """Whether init lives."""
+        """Returns whether init lives."""
         if not self.pid or processes.start_time(self.pid) != self.started:
             return False
         return self.boot == processes.boot_id()
@@ -195,11 +195,11 @@ class State:
         return f"{self.directory}/start.sock"
 
     def group(self) -> Cgroup:
-        """The control group."""
+        """Returns the control group."""
         return from_state(self.cgroup)
 
     def document(self, status: str = "") -> dict[str, Any]:
-        """The state as the specification defines it (runtime.md, "State"), and what runc adds."""
+        """Returns the state as the specification defines it (runtime.md, "State"), and what runc adds."""
         status = status or self.status()
         return {
             "ociVersion": SPEC_VERSION,
@@ -214,11 +214,11 @@ class State:
         }
 
     def text(self, status: str = "") -> str:
-        """The document as JSON text."""
+        """Returns the document as JSON text."""
         return jsontext.dumps(self.document(status))
 
     def for_hooks(self, status: str) -> bytes:
-        """What hooks get on their standard input."""
+        """Returns what hooks get on their standard input."""
         return self.text(status).encode("utf-8", "surrogateescape")
 
 
@@ -242,7 +242,10 @@ class Remembered:
             return None
 
     def contradicts(self, state: State) -> bool:
-        """Whether the state is about another process or another cgroup. One in creation may have no process yet."""
+        """Returns whether the state is about another process or another cgroup.
+
+        One in creation may have no process yet.
+        """
         if (state.cgroup.get("manager"), state.cgroup.get("path")) != (self.manager, self.path):
             return True
         known = (state.pid, state.started, state.boot)
@@ -250,7 +253,7 @@ class Remembered:
 
 
 def now() -> str:
-    """The time, RFC 3339 with nanoseconds, UTC."""
+    """Returns the time, RFC 3339 with nanoseconds, UTC."""
     seconds, nanoseconds = divmod(time.time_ns(), 10**9)
     return f"{moment(seconds)}.{nanoseconds:09d}Z"
 
@@ -280,7 +283,7 @@ def _items(hooks: dict[str, Any]) -> Iterator[Any]:
 
 
 def _is_hook(value: Any) -> bool:
-    """Whether this is a hook of the schema's shape: delete runs the poststop hooks of a state that it read."""
+    """Returns whether this is a hook of the schema's shape: delete runs the poststop hooks of a state that it read."""
     if not isinstance(value, dict) or not isinstance(value.get("path"), str):
         return False
     texts = [*value.get("args", ()), *value.get("env", ())]
@@ -288,7 +291,7 @@ def _is_hook(value: Any) -> bool:
 
 
 def owner() -> str:
-    """The name of the user whose container this is; the number where it has no name."""
+    """Returns the name of the user whose container this is; the number where it has no name."""
     uid = os.geteuid()
     if uid == 0:
         return "root"

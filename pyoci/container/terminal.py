@@ -55,7 +55,7 @@ def interrupt_by_signals() -> None:
 
 
 def connect_console(path: str) -> int:
-    """Connects to the AF_UNIX stream socket of ``--console-socket``; gives the descriptor.
+    """Connects to the AF_UNIX stream socket of ``--console-socket``. Returns the descriptor.
 
     path: of any length. Raises UsageError that names it.
     """
@@ -77,7 +77,7 @@ def send_pidfd(path: str, pidfd: int) -> None:
 
 
 def _connect(path: str, flag: str) -> socket:
-    """A connected stream socket whose connect and sends end after CONNECT_WAIT. Raises UsageError."""
+    """Returns a connected stream socket. Connecting and sending end after CONNECT_WAIT. Raises UsageError."""
     import _socket
 
     connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
@@ -151,7 +151,7 @@ class Console:
             _end_lines_plainly(self.master)
 
     def resize(self) -> None:
-        """Gives the master the window size of the first of our standard descriptors that is a terminal."""
+        """Sets the window size of the master to that of the first of our standard descriptors that is a terminal."""
         for descriptor in (0, 1, 2):
             try:
                 size = os.get_terminal_size(descriptor)
@@ -356,7 +356,7 @@ class Relay:
 
 
 def _end_of_file(master: int) -> bytes:
-    """What a terminal takes for the end of input: its VEOF character (termios(3)), if it reads lines."""
+    """Returns the character that means the end of input, VEOF (termios(3)); empty if the terminal is not canonical."""
     import termios
 
     attributes = termios.tcgetattr(master)
@@ -364,7 +364,7 @@ def _end_of_file(master: int) -> bytes:
 
 
 def _raw(descriptor: int) -> list[object] | None:
-    """Makes a terminal raw (termios(3), cfmakeraw); gives its settings as they were, None when it is no terminal."""
+    """Makes a terminal raw (termios(3), cfmakeraw). Returns its old settings, or None if it is not a terminal."""
     import termios
 
     try:

@@ -19,7 +19,7 @@ BITS = {"CAP_" + name: 1 << number for number, name in enumerate(NAMES)}
 
 
 def mask(names: Iterable[str]) -> int:
-    """The bits of these capabilities; names that this kernel generation does not have are left out, as runc does."""
+    """Returns the bits of these capabilities. As in runc, names that this kernel does not have are left out."""
     bits = 0
     for name in names:
         bits |= BITS.get(name, 0)
@@ -27,5 +27,5 @@ def mask(names: Iterable[str]) -> int:
 
 
 def names(mask: int) -> list[str]:
-    """The names of the bits of a mask, in the order of their numbers."""
+    """Returns the names of the bits of a mask, in the order of their numbers."""
     return [name for name, bit in BITS.items() if mask & bit]

@@ -47,13 +47,13 @@ OPTION_NAMES = sorted(
     | IGNORED
 )
 
-# Without effect on a bind mount, and harmless: what belongs to a superblock, and what mount(8) keeps for itself.
+# Harmless on a bind mount, without effect: options of a superblock, and those that mount(8) interprets itself.
 ON_BIND = SUPERBLOCK | {
     *("acl", "noacl", "auto", "noauto", "user", "nouser", "users", "group", "owner", "nofail", "_netdev", "comment"),
 }
 
-# The files that lxcfs gives a container on top of its /proc (runc's and crun's list, without net/dev: the kernel looks
-# /proc/net/* up anew each time, and takes away what is mounted there).
+# The files that lxcfs mounts over a container's /proc. This is the list of runc and crun without net/dev: the kernel
+# looks /proc/net/* up again each time, which removes what is mounted there.
 ON_PROC = frozenset(
     "/proc/" + name
     for name in (

@@ -6,7 +6,7 @@ from __future__ import annotations
 NEWTIME, NEWNS, NEWCGROUP = 0x80, 0x00020000, 0x02000000
 NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET = 0x04000000, 0x08000000, 0x10000000, 0x20000000, 0x40000000
 
-# The spec's type → CLONE_NEW*, the name below /proc/PID/ns.
+# Type in the specification → CLONE_NEW*, name in /proc/PID/ns.
 TYPES = {
     "user": (NEWUSER, "user"),
     "pid": (NEWPID, "pid"),

@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Kernel parameters: where they are below /proc/sys, and which belong to a namespace (sysctl(8), namespaces(7))."""
+"""Kernel parameters: their paths in /proc/sys, and their namespaces (sysctl(8), namespaces(7))."""
 
 from __future__ import annotations
 
-# Kernel parameters of the IPC namespace, ipc_namespaces(7).
+# Parameters of the IPC namespace, ipc_namespaces(7).
 _IPC = frozenset("kernel/" + name for name in "msgmax msgmnb msgmni sem shmall shmmax shmmni shm_rmid_forced".split())
 _SWAPPED = {ord("."): "/", ord("/"): "."}
 
 
 def path(name: str) -> str:
-    """The path below /proc/sys of a parameter; "" if the name leads elsewhere.
+    """Returns the path of a parameter in /proc/sys, or "" if the name leads elsewhere.
 
-    The first of "." and "/" in the name is what separates its parts, as in sysctl(8): net.ipv4.conf.eth0/1.mtu and
-    net/ipv4/conf/eth0.1/mtu are the same.
+    The first "." or "/" in the name decides which of them separates its parts, as in sysctl(8):
+    net.ipv4.conf.eth0/1.mtu and net/ipv4/conf/eth0.1/mtu are the same.
     """
     dot, slash = name.find("."), name.find("/")
     if slash < 0 or 0 <= dot < slash:
@@ -22,7 +22,7 @@ def path(name: str) -> str:
 
 
 def namespace(path: str) -> str:
-    """The type of namespace that a parameter (a path below /proc/sys) belongs to; "" if it is the host's."""
+    """Returns the type of namespace that a parameter (a path in /proc/sys) belongs to, or "" if it is global."""
     if path in _IPC or path.startswith("fs/mqueue/"):
         return "ipc"
     if path in ("kernel/domainname", "kernel/hostname"):

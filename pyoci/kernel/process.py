@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a process can be given, as the specification names it and as the kernel counts it.
+"""Attributes of a process: the names of the specification and the numbers of the kernel.
 
 Sources: getrlimit(2), sched_setattr(2), ioprio_set(2), personality(2).
 """

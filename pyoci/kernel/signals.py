@@ -20,15 +20,15 @@ SIGCHLD = NUMBERS["CHLD"]
 SIGXFSZ = NUMBERS["XFSZ"]
 SIGSYS = NUMBERS["SYS"]
 
-# The C libraries keep 32 and 33 (glibc) and 34 (musl) for themselves; glibc's SIGRTMIN is what shells and people mean.
+# The C libraries reserve 32 and 33 (glibc) and also 34 (musl). Shells and people use glibc's SIGRTMIN.
 SIGRTMIN = 34
 SIGRTMAX = 64
 
 
 def number(name: str) -> int:
-    """The number of a signal: ``TERM``, ``SIGTERM``, ``sigterm``, ``15``, ``RTMIN+3``, ``RTMAX-1``.
+    """Returns the number of a signal: ``TERM``, ``SIGTERM``, ``sigterm``, ``15``, ``RTMIN+3``, ``RTMAX-1``.
 
-    0, which only asks whether the process is there, is taken too. Returns -1 for anything else.
+    0, which only checks that the process exists, is accepted too. Returns -1 for anything else.
     """
     if name.isascii() and name.isdigit():
         value = int(name) if len(name) < 4 else -1
@@ -41,7 +41,7 @@ def number(name: str) -> int:
 
 
 def _realtime(bare: str) -> int:
-    """The number of ``RTMIN``, ``RTMIN+n``, ``RTMAX`` or ``RTMAX-n``; -1 when it is none of them."""
+    """Returns the number of ``RTMIN``, ``RTMIN+n``, ``RTMAX`` or ``RTMAX-n``, or -1 if it is none of these."""
     head, sign, offset = bare[:5], bare[5:6], bare[6:]
     if (head, sign) in (("RTMIN", ""), ("RTMAX", "")):
         offset = "0"
