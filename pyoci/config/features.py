@@ -73,9 +73,9 @@ def _seccomp(known: dict[str, Any]) -> SeccompFeatures:
 
 
 def _without(names: Iterable[str], row: str) -> list[str]:
-    """Returns the names that are not refused as values at a place."""
-    refused = values(row)
-    return [name for name in names if name not in refused]
+    """Returns the names that are built as values at a place."""
+    unbuilt = values(row)
+    return [name for name in names if name not in unbuilt]
 
 
 def _commit() -> str:

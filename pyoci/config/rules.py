@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 MAPPINGS_MAX = 340  # lines of /proc/PID/uid_map, user_namespaces(7)
 GROUPS_MAX = 65536  # NGROUPS_MAX, getgroups(2)
 CONSOLE_MAX = 65535  # struct winsize has 16 bits, ioctl_tty(2)
-ERRNO_MAX = 4095  # MAX_ERRNO: a larger SECCOMP_RET_DATA is cut to it, seccomp(2)
+ERRNO_MAX = 4094  # what libseccomp takes; the kernel's MAX_ERRNO is one more
 UTS_MAX = 64  # bytes of a name, uname(2)
 
 

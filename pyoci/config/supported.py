@@ -52,7 +52,8 @@ def ignored(reason: str) -> Support:
     return Support(reason=reason)
 
 
-_EACH = "*"
+_EACH = "*"  # in the path of a row: each item of an array, each name of a map
+_NO_AGENT = "only SCMP_ACT_NOTIFY has a use for it"
 _NOTIFY = "notifications to a seccomp agent"
 _SYMLINKS = "mount options for symbolic links"
 
@@ -119,11 +120,11 @@ TABLE: dict[str, Support] = {
     "/linux/rootfsPropagation": built("plan/order.py"),
     "/linux/seccomp": built("seccomp/profile.py"),
     "/linux/seccomp/flags": built("seccomp/__init__.py"),
-    "/linux/seccomp/flags/*=SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV": refused(_NOTIFY),
+    "/linux/seccomp/flags/*=SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV": ignored(_NO_AGENT),
     "/linux/seccomp/defaultAction=SCMP_ACT_NOTIFY": refused(_NOTIFY),
     "/linux/seccomp/syscalls/*/action=SCMP_ACT_NOTIFY": refused(_NOTIFY),
-    "/linux/seccomp/listenerPath": ignored("only SCMP_ACT_NOTIFY has a use for it"),
-    "/linux/seccomp/listenerMetadata": ignored("only SCMP_ACT_NOTIFY has a use for it"),
+    "/linux/seccomp/listenerPath": ignored(_NO_AGENT),
+    "/linux/seccomp/listenerMetadata": ignored(_NO_AGENT),
     "/linux/sysctl": built("plan/order.py"),
     "/linux/maskedPaths": built("plan/order.py"),
     "/linux/readonlyPaths": built("config/normal.py"),
@@ -142,9 +143,9 @@ def is_built(row: str) -> bool:
 
 
 def values(row: str) -> list[str]:
-    """Returns the values that are refused at the place of a row: ``/mounts/*/options/*``."""
+    """Returns the values that are not built at the place of a row: ``/mounts/*/options/*``."""
     return [
-        key.removeprefix(f"{row}=") for key, support in TABLE.items() if support.words and key.startswith(f"{row}=")
+        key.removeprefix(f"{row}=") for key, support in TABLE.items() if not support.where and key.startswith(f"{row}=")
     ]
 
 

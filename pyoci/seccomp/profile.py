@@ -10,7 +10,7 @@ import errno
 import os
 
 from pyoci._seccomp import ffi, lib
-from pyoci.errors import SeccompError, UnsupportedError
+from pyoci.errors import SeccompError, SpecError
 from pyoci.seccomp import enosys
 
 TYPE_CHECKING = False
@@ -22,31 +22,26 @@ if TYPE_CHECKING:
     Context = Any  # cffi's scmp_filter_ctx
 
 _AT = "/linux/seccomp"
-_PLAIN_ACTIONS = (
-    "SCMP_ACT_KILL", "SCMP_ACT_KILL_PROCESS", "SCMP_ACT_KILL_THREAD", "SCMP_ACT_TRAP", "SCMP_ACT_ALLOW", "SCMP_ACT_LOG",
-)  # fmt: skip
-_ERRNO_ACTIONS = {"SCMP_ACT_ERRNO": lib.pyoci_act_errno, "SCMP_ACT_TRACE": lib.pyoci_act_trace}
-_OPERATORS = (
-    "SCMP_CMP_NE", "SCMP_CMP_LT", "SCMP_CMP_LE", "SCMP_CMP_EQ", "SCMP_CMP_GE", "SCMP_CMP_GT", "SCMP_CMP_MASKED_EQ",
-)  # fmt: skip
-# libseccomp accepts less than the kernel's MAX_ERRNO. A tracer gets any 16 bits.
-_LARGEST = {"SCMP_ACT_ERRNO": 4094, "SCMP_ACT_TRACE": 65535}
+_NUMBERED = {"SCMP_ACT_ERRNO": lib.pyoci_act_errno, "SCMP_ACT_TRACE": lib.pyoci_act_trace}
 _UNKNOWN = -1  # __NR_SCMP_ERROR
 _BINARY_TREE = 2
 _BINARY_TREE_FROM = 32  # rules; libseccomp up to 2.5.4 builds a wrong tree for none, and short lists gain nothing
 
 
 def compile(seccomp: Seccomp) -> bytes:
-    """Returns the BPF program. Raises SeccompError and UnsupportedError, with the JSON pointer of the fault."""
-    default = _action(seccomp["defaultAction"], seccomp.get("defaultErrnoRet"), f"{_AT}/defaultAction")
+    """Returns the BPF program of a profile that the checks of pyoci/config have passed.
+
+    Raises SpecError for what this libseccomp does not know, or refuses; SeccompError where it fails.
+    """
+    default = _action(seccomp["defaultAction"], seccomp.get("defaultErrnoRet"))
     context = lib.seccomp_init(default)
     if context == ffi.NULL:
-        raise SeccompError(f"{_AT}/defaultAction: refused by libseccomp")
+        raise SeccompError("seccomp_init: refused by libseccomp")
     try:
-        tokens = _add_architectures(context, seccomp.get("architectures") or [])
-        rules = seccomp.get("syscalls") or []
+        tokens = _add_architectures(context, seccomp.get("architectures", []))
+        rules = seccomp.get("syscalls", [])
         if sum(len(rule["names"]) for rule in rules) > _BINARY_TREE_FROM:
-            _checked(lib.seccomp_attr_set(context, lib.SCMP_FLTATR_CTL_OPTIMIZE, _BINARY_TREE), "optimize")
+            _checked(lib.seccomp_attr_set(context, lib.SCMP_FLTATR_CTL_OPTIMIZE, _BINARY_TREE), "seccomp_attr_set")
         for index, rule in enumerate(rules):
             _add_rule(context, rule, default, f"{_AT}/syscalls/{index}")
         return _enosys_stub(seccomp, default, tokens) + _export(context)
@@ -66,24 +61,10 @@ def library() -> str:
     return str(_seccomp.__file__)
 
 
-def _action(name: str, errno_ret: int | None, pointer: str) -> int:
-    """Returns libseccomp's number for an action.
-
-    Raises SeccompError also for an errnoRet with an action that takes none, as the specification demands.
-    """
-    if name == "SCMP_ACT_NOTIFY":
-        raise UnsupportedError(pointer, "not supported yet", name)
-    if name in _ERRNO_ACTIONS:
-        value = errno.EPERM if errno_ret is None else errno_ret
-        if not 0 <= value <= _LARGEST[name]:
-            raise SeccompError(f"{pointer}: errno {value} is not in 0 to {_LARGEST[name]}")
-        return int(_ERRNO_ACTIONS[name](value))
-    if name not in _PLAIN_ACTIONS:
-        raise SeccompError(f"{pointer}: {name} is not one of {', '.join((*_PLAIN_ACTIONS, *_ERRNO_ACTIONS))}")
-    if errno_ret is not None:
-        raise SeccompError(
-            f"{pointer}: {name} takes no errno, and {errno_ret} is given; only SCMP_ACT_ERRNO and SCMP_ACT_TRACE do"
-        )
+def _action(name: str, errno_ret: int | None) -> int:
+    """Returns libseccomp's number for an action."""
+    if name in _NUMBERED:
+        return int(_NUMBERED[name](errno.EPERM if errno_ret is None else errno_ret))
     return int(getattr(lib, name))
 
 
@@ -92,20 +73,21 @@ def _add_architectures(context: Context, names: list[str]) -> list[int]:
     tokens = [int(lib.seccomp_arch_native())]
     for index, name in enumerate(names):
         token = int(lib.seccomp_arch_resolve_name(name.removeprefix("SCMP_ARCH_").lower().encode()))
-        if not name.startswith("SCMP_ARCH_") or not token:
-            raise SeccompError(f"{_AT}/architectures/{index}: {name} is not known to libseccomp")
+        if not token:
+            hint = "leave it out, or use a newer libseccomp"
+            raise SpecError(f"{_AT}/architectures/{index}", "not known to this libseccomp", name, hint)
         if token in tokens:
             continue
-        _checked(lib.seccomp_arch_add(context, token), f"{_AT}/architectures/{index}: {name}")
+        _accepted(lib.seccomp_arch_add(context, token), f"{_AT}/architectures/{index}", name)
         tokens.append(token)
     return tokens
 
 
 def _add_rule(context: Context, rule: Syscall, default: int, pointer: str) -> None:
-    action = _action(rule["action"], rule.get("errnoRet"), f"{pointer}/action")
+    action = _action(rule["action"], rule.get("errnoRet"))
     if action == default:
         return  # it changes nothing, and libseccomp would report an error
-    conditions = [_condition(arg, f"{pointer}/args/{index}") for index, arg in enumerate(rule.get("args") or [])]
+    conditions = [_condition(arg) for arg in rule.get("args", [])]
     chains = [conditions]
     if len({condition["arg"] for condition in conditions}) < len(conditions):
         # All conditions of an entry must hold (CVE-2017-18367 was an "or" here). But libseccomp has no rules with two
@@ -120,21 +102,15 @@ def _add_rule(context: Context, rule: Syscall, default: int, pointer: str) -> No
             array = ffi.new("struct scmp_arg_cmp[]", chain)
             result = lib.seccomp_rule_add_array(context, action, number, len(chain), array)
             if result != -errno.EEXIST:  # a rule may occur twice
-                _checked(result, f"{pointer}: {name}")
+                _accepted(result, pointer, name)
 
 
-def _condition(arg: SyscallArg, pointer: str) -> dict[str, int]:
-    if arg["op"] not in _OPERATORS:
-        raise SeccompError(f"{pointer}/op: {arg['op']} is not one of {', '.join(_OPERATORS)}")
-    values = {"index": arg["index"], "value": arg["value"], "valueTwo": arg.get("valueTwo", 0)}
-    for name, value in values.items():
-        if not 0 <= value < (6 if name == "index" else 2**64):
-            raise SeccompError(f"{pointer}/{name}: {value} is out of range")
+def _condition(arg: SyscallArg) -> dict[str, int]:
     return {
-        "arg": values["index"],
+        "arg": arg["index"],
         "op": getattr(lib, arg["op"]),
-        "datum_a": values["value"],
-        "datum_b": values["valueTwo"],
+        "datum_a": arg["value"],
+        "datum_b": arg.get("valueTwo", 0),
     }
 
 
@@ -143,7 +119,7 @@ def _enosys_stub(seccomp: Seccomp, default: int, tokens: list[int]) -> bytes:
     refusal = lib.pyoci_act_errno(errno.ENOSYS)
     if default == refusal or seccomp["defaultAction"] in ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG", "SCMP_ACT_TRACE"):
         return b""
-    names = {name.encode() for rule in seccomp.get("syscalls") or [] for name in rule["names"]}
+    names = {name.encode() for rule in seccomp.get("syscalls", []) for name in rule["names"]}
     newest: dict[int, int] = {}
     for token in tokens:
         newest[token] = max((lib.seccomp_syscall_resolve_name_arch(token, name) for name in names), default=_UNKNOWN)
@@ -165,11 +141,17 @@ def _enosys_stub(seccomp: Seccomp, default: int, tokens: list[int]) -> bytes:
 def _export(context: Context) -> bytes:
     handle = os.memfd_create("seccomp", os.MFD_CLOEXEC)
     try:
-        _checked(lib.seccomp_export_bpf(context, handle), f"{_AT}: export")
+        _checked(lib.seccomp_export_bpf(context, handle), "seccomp_export_bpf")
         size = os.fstat(handle).st_size
         return os.pread(handle, size, 0)
     finally:
         os.close(handle)
+
+
+def _accepted(result: int, pointer: str, name: str) -> None:
+    """Raises SpecError if libseccomp refused a part of the profile."""
+    if result < 0:
+        raise SpecError(pointer, f"refused by libseccomp: {os.strerror(-result).lower()}", name)
 
 
 def _checked(result: int, what: str) -> None:

@@ -89,7 +89,7 @@ FAULTS: list[tuple[str, Document]] = [
     ("/mounts/0/type", {**base(), "mounts": [{"destination": "/x", "source": "/y"}]}),
     ("/mounts/0/options", mount("/x", "bind", "ro", "nosiud")),
     ("/linux/seccomp/defaultErrnoRet", base(seccomp={"defaultAction": "SCMP_ACT_ALLOW", "defaultErrnoRet": 1})),
-    ("/linux/seccomp/defaultErrnoRet", base(seccomp={"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 4096})),
+    ("/linux/seccomp/defaultErrnoRet", base(seccomp={"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 4095})),
     (
         "/linux/seccomp/syscalls/0/errnoRet",
         base(
@@ -230,7 +230,6 @@ UNSUPPORTED: list[tuple[str, Document]] = [
     ("/linux/resources/network", resources(network={"classID": 1})),
     ("/linux/resources/rdma", resources(rdma={"mlx": {"hcaHandles": 0}})),
     ("/linux/seccomp/defaultAction", notify(defaultAction="SCMP_ACT_NOTIFY", listenerPath="/x")),
-    ("/linux/seccomp/flags/0", notify(flags=["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"])),
     ("/linux/seccomp/syscalls/0/action", notify(syscalls=[{"names": ["read"], "action": "SCMP_ACT_NOTIFY"}])),
     ("/mounts/0/uidMappings", {**base(), "mounts": [{"destination": "/x", "uidMappings": IDS, "gidMappings": IDS}]}),
     *(
@@ -251,7 +250,7 @@ ASK_FOR_NOTHING: list[Document] = [
     resources(blockIO={"weight": 0, "weightDevice": []}, hugepageLimits=[], network={"classID": 0}, rdma={}),
     resources(blockIO={}, network={}),
     notify(listenerPath="", listenerMetadata=""),
-    notify(listenerPath="/run/agent.sock", listenerMetadata="x"),
+    notify(listenerPath="/run/agent.sock", listenerMetadata="x", flags=["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"]),
     {**base(), "mounts": [{"destination": "/x", "type": "tmpfs", "uidMappings": [], "gidMappings": []}]},
 ]
 
