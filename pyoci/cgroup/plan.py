@@ -64,4 +64,4 @@ class Line:
 
     def document(self) -> dict[str, str | int]:
         """Returns the same for JSON."""
-        return {"name": self.name, **self.what, "where": self.where}
+        return {"operation": self.name, **self.what, "where": self.where}

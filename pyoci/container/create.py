@@ -7,7 +7,7 @@ import os
 
 from pyoci import cgroup, native, protocol, report
 from pyoci.config import load
-from pyoci.container import gather, hooks, intent, launch, processes
+from pyoci.container import gather, hooks, intent, launch, processes, steps
 from pyoci.container.options import Request
 from pyoci.container.paths import Lock, Root, check_id, remove_directory
 from pyoci.container.state import State, now, owner
@@ -60,6 +60,12 @@ class Creation:
         if report.debugging:
             report.debug(f"create {request.id}: checked, {len(self.intent.launch.operations)} operations")
 
+    def check(self) -> None:
+        """Looks for what would keep :meth:`carry_out` from cloning init, as far as that can be seen without an effect.
+        Raises PyociError."""
+        for descriptor in launch.open_namespaces(self.intent.launch):
+            os.close(descriptor)
+
     def carry_out(self, root: Root, starting: Callable[[], None] | None = None) -> tuple[State, int]:
         """Creates the container.
 
@@ -92,6 +98,7 @@ class Creation:
         self.group.precreate(self.intent.cgroup)
         if report.debugging:
             report.debug(f"create {self.state.id}: made the state directory and the cgroup {self.group.path}")
+            steps.tell(steps.before(self))
         try:
             with launch.Launch(f"create {self.state.id}", self.intent.launch) as self._launch:
                 self._spawn()
@@ -102,10 +109,7 @@ class Creation:
                 if protocol.SYNC_STATE not in self._ahead:
                     self._early_hooks()
                 self._launch.expect(protocol.SYNC_CREATED)
-                self._launch.settle()
-                self._know_init()
-                self.state.publish()
-                self._launch.tell(self.request.options)  # before it is let go: who reads the pid file finds it created
+                self._announce()
                 if self._starting is None:
                     self._launch.answer()
                 else:
@@ -154,6 +158,8 @@ class Creation:
         if self.intent.maps:
             self._launch.expect(protocol.SYNC_MAPS)
             self._launch.write_maps(self.intent.maps)
+            if report.debugging:
+                steps.tell(steps.maps(self.intent))
             self._launch.answer()
 
     def _while_init_mounts(self) -> None:
@@ -185,10 +191,22 @@ class Creation:
     def _early_hooks(self) -> None:
         """Runs the hooks that come before the new root, and hands init the state for those that it runs itself."""
         for kind in ("prestart", "createRuntime"):
+            if report.debugging:
+                steps.tell(steps.hooks(self.intent, kind))
             if self.intent.has_hooks(kind):
                 hooks.run(kind, self.intent.hooks[kind], self.state.for_hooks("creating"))
         own = self.intent.has_hooks("createContainer")
         self._launch.answer(protocol.SYNC_STATE, self.state.for_hooks("creating") if own else b"")
+
+    def _announce(self) -> None:
+        """Completes init, publishes the state and tells the caller, before init is let go: who reads the pid file finds
+        the container created."""
+        self._launch.settle()
+        self._know_init()
+        self.state.publish()
+        self._launch.tell(self.request.options)
+        if report.debugging:
+            steps.tell([*steps.settling(self.intent), *steps.saving(self)])
 
     def _start(self, starting: Callable[[], None]) -> None:
         """What ``start`` does, by the socket that init has had all the time (csrc/plan.h). Raises LaunchError."""

@@ -127,7 +127,7 @@ class Launch:
         layout = self._plan.layout
         if report.debugging:
             for operation in self._plan.operations:
-                report.debug(f"init: {operation.describe()}")
+                report.debug(f"init     {operation.describe()}")
         start = layout.start if listener >= 0 else -1
         data = encode.encode(self._plan.operations, layout.sync, start, layout.preserve)
         plan = self._keep(native.plan_memfd(data))

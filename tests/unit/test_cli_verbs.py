@@ -102,9 +102,9 @@ def test_plan_prints_an_operation_a_line(tmp_path: Path, capfd: pytest.CaptureFi
     assert main.main(["plan", *flags, str(tmp_path)]) == 0
     by_word = capfd.readouterr().out
     lines = by_word.splitlines()
-    assert any(line.startswith("clone3 ") and "pid" in line for line in lines)
-    assert lines[-1].startswith("execve")
-    assert f"rootfs {tmp_path}/rootfs  # /root/path" in lines
+    assert any(line.startswith("init     clone3 ") and "pid" in line for line in lines)
+    assert lines[-1].startswith("init     execve")
+    assert f"init     rootfs {tmp_path}/rootfs  # /root/path" in lines
     assert main.main(["plan", *flags, "--bundle", str(tmp_path)]) == 0
     assert capfd.readouterr().out == by_word
     assert main.main(["plan", *flags, "--no-pivot", "-b", str(tmp_path)]) == 0
