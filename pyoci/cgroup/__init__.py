@@ -5,7 +5,7 @@
     manage(host(), path, "cgroupfs") ──> V1 or V2 ──> plan, precreate, limit, update, freeze, kill, delete
     from_state(saved) ──> the same object, for later verbs and after a crash
 
-The two versions are modules of their own and loaded when they are needed.
+Each version is a module of its own, which is imported when it is needed.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a manager of control groups does, whichever it is, and what those on a cgroup file system have in common."""
+"""The interface of cgroup managers, and what the managers on a cgroup file system share."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pyoci.config.documents import Resources
 
     class Saved(TypedDict):
-        """What state.json has of a cgroup."""
+        """The part of state.json about a cgroup."""
 
         manager: str
         path: str
@@ -31,12 +31,12 @@ SIGKILL = 9
 
 
 class Cgroup:
-    """The control group of one container. Nothing exists until precreate(); every method copes with one that is gone.
+    """The control group of one container. It exists from precreate() on. Every method copes with a group that is gone.
 
     path: from the root of the hierarchies; paths: controller → directory (``unified`` for cgroup2).
 
-    A creation calls, in this order: plan(), precreate(), entries() and descriptor() for init to enter by,
-    attach(), limit(); and discard() if it fails. The managers differ in which of these has something to do:
+    A creation calls plan(), precreate(), entries() and descriptor() (by which init enters), attach() and limit(), in
+    this order, and discard() if it fails. Managers do their work in different steps:
 
     ========== ============================= ============================= =======================
     manager    precreate                     attach                        limit
@@ -57,16 +57,16 @@ class Cgroup:
         self._made: list[str] = []
 
     def plan(self, resources: Resources, owner: int = -1) -> CgroupPlan:
-        """Returns what the group is to hold, in this manager's words. Changes nothing, and looks at nothing but the
-        host's controllers: what is refused here is refused before anything is made.
+        """Returns the settings of the group in the form of this manager. Changes nothing, and reads only the host's
+        controllers, so that faults are found before anything is created.
 
         resources: ``linux.resources`` of config.json; owner: see delegation.py. Raises SpecError.
         """
         raise NotImplementedError
 
     def precreate(self, plan: CgroupPlan) -> None:
-        """Makes what can be made before there is a process: the directories, and what a process has to find when it
-        enters: a filled cpuset and the device rules. Undoes all of it on failure.
+        """Creates what can exist before there is a process: the directories, and what a process must find when it
+        enters, a filled cpuset and the device rules. Undoes everything on failure.
 
         An empty group that exists is used; one that is frozen or has processes is refused (runtime-spec, "Control
         groups"). Raises CgroupError.
@@ -74,35 +74,36 @@ class Cgroup:
         raise NotImplementedError
 
     def doors(self) -> tuple[bool, int]:
-        """Returns whether there will be a descriptor(), and how many entries() there will be."""
+        """Returns whether there will be a descriptor(), and the number of entries()."""
         return False, 0
 
     def descriptor(self) -> int:
-        """Returns a new descriptor of the directory for CLONE_INTO_CGROUP, owned by the caller; -1 where there is none
-        (v1 alone, disabled, and with ``attaches`` before attach()). Raises CgroupError.
+        """Returns a new descriptor of the cgroup2 directory, owned by the caller, or -1 if there is none (only v1,
+        disabled, or ``attaches`` before attach()). Raises CgroupError.
         """
         return -1
 
     def entries(self) -> list[int]:
-        """New descriptors, owned by the caller, to which a process of one thread writes "0" to move itself in: one for
-        each v1 hierarchy. Raises CgroupError.
+        """Returns new descriptors, owned by the caller, one for each v1 hierarchy. A process of one thread writes "0"
+        to them to enter. Raises CgroupError.
         """
         return []
 
     def attach(self, pid: int) -> None:
-        """Puts init into the group, if the manager ``attaches``; until this has returned, init waits. Raises
-        CgroupError.
+        """Puts init into the group, if the manager ``attaches``. init waits until this has returned.
+
+        Raises CgroupError.
         """
 
     def limit(self, plan: CgroupPlan) -> None:
-        """Sets the limits of the plan. They are for the container's program: a process that is in the group already
-        is held to them from now on, with what it has used till now. Raises CgroupError.
+        """Sets the limits of the plan. They are for the container's program. They apply at once to processes that are
+        in the group already, including what these have used so far. Raises CgroupError.
         """
         raise NotImplementedError
 
     def discard(self) -> None:
-        """Undoes precreate() and all that came after it: kills the processes, removes the group, and those above it
-        that were missing before. Raises CgroupError.
+        """Undoes precreate() and everything after it: kills the processes, and removes the group and the groups above
+        it that were created for it. Raises CgroupError.
         """
         self.delete(kill=True)
         directories.remove_made(self._made)
@@ -114,9 +115,9 @@ class Cgroup:
     def joining(self, init: int, below: dict[str, str]) -> Cgroup:
         """Returns the group for one more process of the container.
 
-        init: its PID; below: controller → path below the container's group, as ``exec --cgroup`` has it, where the
-        empty controller stands for all. A group that has handed its processes down (cgroup v2) takes none: the process
-        then joins init. Raises UsageError, CgroupError.
+        init: its PID; below: controller → path below the container's group, from ``exec --cgroup``; "" stands for all
+        controllers. A v2 group that has enabled controllers for groups below it takes no process; the process then
+        joins init's group. Raises UsageError, CgroupError.
         """
         raise NotImplementedError
 
@@ -127,59 +128,59 @@ class Cgroup:
     def kill(self, signum: int) -> int:
         """Sends a signal to every process in the group and below. Returns how many it reached.
 
-        SIGKILL reaches a group that is frozen, itself or from above, and one that forks without end. Raises
+        SIGKILL also reaches a group that is frozen, by itself or from above, and one that forks endlessly. Raises
         CgroupError.
         """
         raise NotImplementedError
 
     def freeze(self) -> None:
-        """Stops every process, and returns when all of them stand. Raises CgroupError after WAIT_SECONDS."""
+        """Freezes all processes. Returns when all are frozen. Raises CgroupError after WAIT_SECONDS."""
         raise NotImplementedError
 
     def thaw(self) -> None:
-        """Lets the processes run again."""
+        """Thaws all processes."""
         raise NotImplementedError
 
     def frozen(self) -> bool:
-        """Returns whether freeze() was called on this group (and not on one above it)."""
+        """Returns whether this group itself is frozen (not only one above it)."""
         raise NotImplementedError
 
     def unkillable(self) -> bool:
-        """Returns whether its processes do not end by SIGKILL alone: v1 keeps them while the group, or one above it, is
-        frozen. kill() ends them.
+        """Returns whether SIGKILL alone does not end its processes: in v1 they stay while the group, or one above it,
+        is frozen. kill() ends them.
         """
         return False
 
     def oom_kills(self) -> int:
-        """Returns how many processes of the group the kernel has killed because its memory limit was used up; 0 where
-        that cannot be known. Read it before the group is removed.
+        """Returns how many processes of the group the kernel has killed at its memory limit, or 0 if that is unknown.
+        Must be called before the group is removed.
         """
         return 0
 
     def memory_limit(self) -> str:
-        """Returns the memory limit that is in force, with the name of its file; "" where that cannot be known."""
+        """Returns the current memory limit with the name of its file, or "" if it is unknown."""
         return ""
 
     def delete(self, kill: bool = False) -> None:
-        """Removes the group and those below it, waiting for processes that are about to end; with ``kill``, those
-        that are there are killed first.
+        """Removes the group and those below it. Waits for processes that are about to end; with ``kill``, kills them
+        first.
 
-        Raises CgroupError if processes are still there after WAIT_SECONDS.
+        Raises CgroupError if there are still processes after WAIT_SECONDS.
         """
         raise NotImplementedError
 
     def state(self, resources: Resources) -> Saved:
-        """Returns what from_state() needs, and what the group holds, for a later update of a part of it.
+        """Returns what from_state() needs, and the resources, for a later update of some of them.
 
-        Fit for JSON.
+        Can be written as JSON.
         """
         return {"manager": self.manager, "path": self.path, "paths": dict(self.paths), "resources": resources}
 
     def _signal_each(self, signum: int) -> int:
         """Signals the processes one by one, through pidfds.
 
-        A number read from cgroup.procs may belong to somebody else by the time of the kill(2). So: read, open
-        pidfds, read again; who is still listed has the pidfd that was opened for it.
+        A PID from cgroup.procs may belong to another process by the time it is signalled. So pidfds are opened, and the
+        list is read again: a process that is still listed is the one that its pidfd was opened for.
         """
         reached = 0
         for handles in directories.open_pidfds(self.pids()):
@@ -193,7 +194,7 @@ class Cgroup:
 
 
 class Disabled(Cgroup):
-    """No control group: the processes stay where the runtime's caller is, and limits are the caller's business."""
+    """No control group. The processes stay in the groups of the caller, who is responsible for limits."""
 
     __slots__ = ()
     manager = "disabled"
@@ -202,7 +203,7 @@ class Disabled(Cgroup):
         super().__init__("", {})
 
     def plan(self, resources: Resources, owner: int = -1) -> CgroupPlan:
-        """Nothing."""
+        """Returns an empty plan."""
         return CgroupPlan()
 
     def precreate(self, plan: CgroupPlan) -> None:
@@ -212,31 +213,31 @@ class Disabled(Cgroup):
         """Does nothing."""
 
     def update(self, resources: Resources) -> None:
-        """Cannot be: there is nothing to limit."""
+        """Raises CgroupError: there is no group to limit."""
         raise CgroupError("update resources: the container was created with the cgroup manager disabled")
 
     def joining(self, init: int, below: dict[str, str]) -> Cgroup:
-        """This one."""
+        """Returns this object."""
         return self
 
     def pids(self) -> list[int]:
-        """None that a control group could tell."""
+        """Returns no processes: no group knows them."""
         return []
 
     def kill(self, signum: int) -> int:
-        """Reaches nobody: the caller signals the container's init instead."""
+        """Returns 0: it reaches no process, so the caller signals init instead."""
         return 0
 
     def freeze(self) -> None:
-        """Cannot be."""
+        """Raises CgroupError."""
         raise CgroupError("freeze: the container was created with the cgroup manager disabled")
 
     def thaw(self) -> None:
-        """Cannot be."""
+        """Raises CgroupError."""
         raise CgroupError("thaw: the container was created with the cgroup manager disabled")
 
     def frozen(self) -> bool:
-        """Never."""
+        """Returns False."""
         return False
 
     def delete(self, kill: bool = False) -> None:
@@ -244,12 +245,12 @@ class Disabled(Cgroup):
 
 
 def wanted(given: Resources) -> Wanted:
-    """Returns what ``linux.resources`` want of a group on this host. Raises SpecError."""
+    """Returns what ``linux.resources`` asks of a group on this host. Raises SpecError."""
     return resources.wanted(given, hierarchies.page_sizes() if given.get("hugepageLimits") else ())
 
 
 def below(directory: str, path: str) -> str:
-    """Returns the directory of ``exec --cgroup PATH`` below a container's. Raises UsageError."""
+    """Returns the directory of ``exec --cgroup PATH``, below that of the container. Raises UsageError."""
     parts = [part for part in path.split("/") if part not in ("", ".")]
     if ".." in parts:
         raise UsageError(f"exec: flag --cgroup: {path!r} holds .., which would leave the container's cgroup")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""To whom a container's cgroup is given (config-linux.md, "Cgroup ownership"). Pure."""
+"""Decides who owns the cgroup of a container (config-linux.md, "Cgroup ownership"). Pure."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ NOBODY = -1
 
 
 def owner(config: ContainerConfig) -> int:
-    """Returns the host's uid of the user that the process runs as, if the group is to be its own; else NOBODY.
+    """Returns the uid on the host of the process's user, if it shall own the group, or NOBODY.
 
-    That is so where the container sees its own cgroups only (a new cgroup namespace) and may write them (a mount at
+    It shall if the container sees only its own cgroups (a new cgroup namespace) and may write to them (a mount on
     /sys/fs/cgroup that is not read-only).
     """
     if not config.namespaces.new & NEWCGROUP:
@@ -25,7 +25,7 @@ def owner(config: ContainerConfig) -> int:
         return NOBODY
     uid = config.process.uid
     if "user" not in config.namespaces.types:
-        return uid or NOBODY  # it is root's already
+        return uid or NOBODY  # root owns it already
     for each in config.uid_mappings:
         if each["containerID"] <= uid < each["containerID"] + each["size"]:
             return each["hostID"] + uid - each["containerID"]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The device rules of a v2 cgroup: an eBPF program, made here, loaded and attached with bpf(2).
+"""Device rules of a v2 cgroup: generates an eBPF program, and loads and attaches it with bpf(2).
 
-The kernel asks the program with ``struct bpf_cgroup_dev_ctx`` (access and type in one word, major, minor); 1 allows.
+The kernel passes a ``struct bpf_cgroup_dev_ctx`` (access and type in one word, major, minor). 1 allows the access.
 Sources: <linux/bpf.h>, Documentation/bpf/standardization/instruction-set.rst, bpf(2).
 """
 
@@ -34,17 +34,17 @@ _INSTRUCTION = "=BBhi"
 
 
 def allows_all(ordered: list[Rule]) -> bool:
-    """Returns whether the rules come to "everything is allowed", so that no program is needed."""
+    """Returns whether the rules allow everything, so that no program is needed."""
     return all(rule.allow for rule in ordered)
 
 
 def program(ordered: list[Rule]) -> bytes:
-    """Returns the instructions for rules in their order, the last one strongest.
+    """Returns the instructions for rules, of which the last one that matches counts.
 
-    A request may ask for reading and writing at once. Each of its bits is decided by the last rule that fits device
-    and bit, so the program goes through the rules backwards with the bits that are open: a rule that allows takes
-    its bits out, and when none is left the answer is yes; a rule that denies one of them ends with no. What no rule
-    decides is refused.
+    A request may ask for reading and writing at once. The last rule that matches the device and the bit decides each of
+    its bits. So the program goes through the rules backwards, with the bits that are still undecided. A rule that
+    allows removes its bits; if none is left, access is allowed. A rule that denies one of them ends with a refusal.
+    What no rule decides is refused.
     """
     code = [
         _instruction(_LOAD_WORD, _ACCESS, _CONTEXT, 0),
@@ -60,10 +60,10 @@ def program(ordered: list[Rule]) -> bytes:
 
 
 def attach(directory: str, instructions: bytes) -> None:
-    """Attaches the program to a cgroup, in place of any that is there. Raises CgroupError.
+    """Attaches the program to a cgroup and replaces the existing ones. Raises CgroupError.
 
-    A cgroup's programs all have to say yes, so a single old one is replaced in one step and further ones (which
-    only another manager can have left) are detached after; at no time is the group without a filter.
+    All programs of a cgroup must allow an access. One old program is replaced in one step, and others, which only
+    another manager can have left, are detached afterwards. The group is never without a filter.
     """
     group = _open(directory)
     try:
@@ -90,7 +90,7 @@ def detach(directory: str) -> None:
 
 
 def _block(rule: Rule) -> list[bytes]:
-    """If device and type fit: settle the bits of the request that the rule is about; else on to the next block."""
+    """Returns a block that decides the rule's bits of a request for its device, and else goes on to the next block."""
     if rule.allow:
         settle = [
             _instruction(_AND, _ACCESS, immediate=~rule.access & ALL),
@@ -98,7 +98,7 @@ def _block(rule: Rule) -> list[bytes]:
             *_answer(1),
         ]
     else:
-        # There is no "jump if none is set": jump over a jump.
+        # There is no "jump if none is set", so jump over a jump.
         settle = [
             _instruction(_JUMP_IF_SET, _ACCESS, offset=1, immediate=rule.access),
             _instruction(_JUMP, offset=2),
@@ -117,7 +117,7 @@ def _answer(value: int) -> list[bytes]:
 
 
 def _instruction(opcode: int, target: int = 0, source: int = 0, offset: int = 0, immediate: int = 0) -> bytes:
-    # Major and minor numbers are unsigned; the field is signed with the same 32 bits.
+    # Major and minor numbers are unsigned. The field has the same 32 bits, but is signed.
     signed = immediate - 2**32 if immediate >= 2**31 else immediate
     return pack(_INSTRUCTION, opcode, source << 4 | target, offset, signed)
 
@@ -151,7 +151,7 @@ def _replace(directory: str, group: int, handle: int) -> None:
 
 
 def _attached(directory: str, group: int) -> list[int]:
-    """Descriptors of the device programs that are attached to the cgroup itself; the caller closes them."""
+    """Returns descriptors of the device programs of the cgroup itself, for the caller to close."""
     ids = bytearray(4 * _MOST_PROGRAMS)
     attributes = pack("=IIIIQI", group, _CGROUP_DEVICE, 0, 0, _address(ids), _MOST_PROGRAMS)
     _bpf(directory, "BPF_PROG_QUERY", _PROG_QUERY, attributes)
@@ -165,8 +165,7 @@ def _detach(directory: str, group: int, handle: int) -> None:
 
 
 def _address(buffer: bytes | bytearray) -> int:
-    """Returns where the bytes are in memory, for a pointer in union bpf_attr; the caller keeps the buffer for the
-    call."""
+    """Returns the address of a buffer, for a pointer in union bpf_attr. The caller keeps the buffer during the call."""
     from pyoci import native
 
     ffi = native.ffi  # type: ignore[attr-defined]  # cffi has no types

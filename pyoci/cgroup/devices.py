@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which devices a container may use: the rules of ``linux.resources.devices``, for v1 files and v2 programs. Pure.
+"""The devices that a container may use: the rules of ``linux.resources.devices``, for v1 files and v2 programs. Pure.
 
-A list of rules starts from "nothing is allowed", as runc reads it, and a later rule wins over an earlier one. Behind
-the container's own rules come DEFAULTS, without which no container works: also as in runc.
+As in runc, a list of rules starts from "nothing is allowed", a later rule overrides an earlier one, and DEFAULTS, which
+every container needs, follow the container's own rules.
 """
 
 from __future__ import annotations
@@ -45,21 +45,21 @@ class Rule:
 
     @property
     def pointer(self) -> str:
-        """The JSON pointer of the rule; of the whole list where pyoci adds it."""
+        """Returns the JSON pointer of the rule, or of the list if pyoci added the rule."""
         return _POINTER if self.index == NOWHERE else f"{_POINTER}/{self.index}"
 
     def text(self) -> str:
-        """``c 1:3 rwm``, as the v1 controller writes it."""
+        """Returns the rule in the form of the v1 controller: ``c 1:3 rwm``."""
         return _text((self.kind, self.major, self.minor), self.access)
 
     @property
     def everything(self) -> bool:
-        """Whether the rule is about all devices and all access, so that those before it no longer matter."""
+        """Returns whether the rule covers all devices and all access, so that earlier rules have no effect."""
         return self.kind == "a" and self.access == ALL and self.major == ANY and self.minor == ANY
 
 
 DEFAULTS = (
-    # A node is harmless while it cannot be opened.
+    # A node that cannot be opened is harmless.
     Rule(True, "c", ANY, ANY, MKNOD),
     Rule(True, "b", ANY, ANY, MKNOD),
     Rule(True, "c", 1, 3, ALL),  # null
@@ -70,14 +70,14 @@ DEFAULTS = (
     Rule(True, "c", 5, 0, ALL),  # tty
     Rule(True, "c", 5, 2, ALL),  # ptmx
     Rule(True, "c", 136, ANY, ALL),  # pts/*; /dev/console in a container is one of them
-    Rule(True, "c", 10, 200, ALL),  # net/tun: engines have come to rely on it (runc removed it, and put it back)
+    Rule(True, "c", 10, 200, ALL),  # net/tun: engines rely on it (runc removed it, and added it again)
 )
 
 
 def rules(devices: list[DeviceRule]) -> list[Rule]:
-    """Returns the rules of a config.json, from the last one on that is about everything, and the DEFAULTS.
+    """Returns the rules of a config.json, from the last one that covers everything, and the DEFAULTS.
 
-    Raises SpecError that names the rule.
+    Raises SpecError, which names the rule.
     """
     found = [Rule(False, "a", ANY, ANY, ALL)]
     for index, device in enumerate(devices):
@@ -89,7 +89,7 @@ def rules(devices: list[DeviceRule]) -> list[Rule]:
 
 
 class Exceptions:
-    """What the v1 controller holds: a behaviour for all devices, and exceptions from it (cgroup-v1/devices.rst)."""
+    """The state of the v1 controller: a default for all devices, and exceptions (cgroup-v1/devices.rst)."""
 
     __slots__ = ("access", "allow")
 
@@ -103,8 +103,9 @@ class Exceptions:
 
 
 def exceptions(ordered: list[Rule]) -> Exceptions:
-    """Returns the v1 form of the rules. v1 takes an exception away only by its very numbers, so a rule that would cut a
-    hole into a wider exception before it has no v1 form: SpecError, rather than a hole that is not there.
+    """Returns the v1 form of the rules. Raises SpecError for a rule that would cut a hole into a wider exception.
+
+    v1 removes an exception only by exactly its numbers, so such a rule would have no effect.
     """
     first = ordered[0]
     if not first.everything:
@@ -118,7 +119,7 @@ def exceptions(ordered: list[Rule]) -> Exceptions:
 
 
 def parse_list(text: str) -> Exceptions:
-    """Returns what devices.list says. ``a *:* rwm`` alone stands for "all but exceptions", which it does not show."""
+    """Parses devices.list. A single ``a *:* rwm`` means "all but exceptions", which the file does not show."""
     found = Exceptions(False)
     for line in text.splitlines():
         kind, device, access = line.split(" ")
@@ -133,8 +134,8 @@ def parse_list(text: str) -> Exceptions:
 def transition(before: Exceptions, after: Exceptions) -> list[tuple[str, str]]:
     """Returns the (file, line) pairs that lead from one state of the v1 controller to another.
 
-    From one allow-list to another, what both allow stays allowed in between. A state that allows all is always
-    written anew, because its exceptions cannot be read.
+    Between two allow-lists, what both allow stays allowed all the time. A state that allows everything is always
+    written again, because its exceptions cannot be read.
     """
     if before.allow or after.allow:
         reset = ("devices.allow" if after.allow else "devices.deny", "a")
@@ -151,8 +152,8 @@ def transition(before: Exceptions, after: Exceptions) -> list[tuple[str, str]]:
 
 
 class _History:
-    """When each bit of each exception was last made, and last taken away. So the time for a list of rules grows as the
-    list does, however its rules overlap.
+    """Records when each bit of each exception was last added and removed, so that the time for a list of rules is
+    linear, however they overlap.
     """
 
     __slots__ = ("_made", "_taken", "_wide", "_when")
@@ -164,7 +165,7 @@ class _History:
         self._when = 0
 
     def note(self, rule: Rule, makes: bool) -> None:
-        """The next rule, which makes exceptions or takes them away. Raises SpecError for a hole."""
+        """Applies the next rule, which adds or removes exceptions. Raises SpecError for a hole."""
         self._when += 1
         for kind in ("b", "c") if rule.kind == "a" else (rule.kind,):
             key = (kind, rule.major, rule.minor)
@@ -178,7 +179,7 @@ class _History:
                     self._wide.setdefault((kind, rule.major == ANY, bit), {})[key] = None
 
     def exceptions(self) -> dict[Key, int]:
-        """Returns what is left of them in the end: device and access."""
+        """Returns the exceptions that remain: device and access."""
         found: dict[Key, int] = {}
         for key, bit in self._made:
             if not self._taken or self._stands(key, bit):
@@ -190,7 +191,7 @@ class _History:
         return made > 0 and all(self._taken.get((wide, bit), 0) < made for wide in _covering(key))
 
     def _refuse_hole(self, rule: Rule, key: Key, bit: int) -> None:
-        """SpecError if an exception stands that the rule overlaps without covering it."""
+        """Raises SpecError if the rule overlaps an existing exception without covering it."""
         kind, major, minor = key
         others = [wide for wide in _covering(key) if wide != key]
         if (major == ANY) != (minor == ANY):  # those that have the other number instead
@@ -203,7 +204,7 @@ class _History:
                 raise SpecError(rule.pointer, what, hint=hint)
 
     def _crossing(self, keys: dict[Key, None] | None, bit: int) -> Iterator[Key]:
-        """Returns one that stands, if there is any; forgets those that no longer do."""
+        """Returns an existing one, if there is any, and forgets those that are gone."""
         while keys:
             key = next(iter(keys))
             if self._stands(key, bit):
@@ -216,7 +217,7 @@ class _History:
 
 
 def _covering(key: Key) -> tuple[Key, ...]:
-    """Returns the keys that stand for a device or more, its own first."""
+    """Returns the keys that include a device, its own first."""
     kind, major, minor = key
     if major == ANY or minor == ANY:
         return (key,) if major == minor else (key, (kind, ANY, ANY))
@@ -239,7 +240,7 @@ def _rule(device: DeviceRule, index: int) -> Rule:
         access |= _BITS[letter]
     numbers = []
     for name, number in (("major", device.get("major", ANY)), ("minor", device.get("minor", ANY))):
-        # The v1 controller takes 2^32 - 1 for "all".
+        # For the v1 controller 2^32 - 1 means "all".
         if not ANY <= number < 2**32 - 1:
             raise SpecError(f"{_POINTER}/{index}/{name}", "not a device number", number)
         numbers.append(number)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Making and removing the directories of cgroups, and waiting for the processes in them."""
+"""Creates and removes the directories of cgroups, and waits for their processes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _AS_ROOT = "run pyoci as root, or with --cgroup-manager disabled"
 
 
 class Deadline:
-    """The end of a wait; WAIT_SECONDS from now if nothing else is said."""
+    """The end of a wait, by default in WAIT_SECONDS."""
 
     __slots__ = ("end", "_pause")
 
@@ -30,11 +30,14 @@ class Deadline:
         self._pause = 0.0001
 
     def left(self) -> float:
-        """Seconds until the end, 0 when it is past."""
+        """Returns the seconds until the end, 0 if it is past."""
         return max(0.0, self.end - time.monotonic())
 
     def pause(self) -> bool:
-        """Sleeps a moment, longer each time (0.1 to 20 ms), where the kernel sends no event. False at the end."""
+        """Sleeps, a little longer each time (0.1 to 20 ms), because the kernel sends no event.
+
+        Returns False at the end.
+        """
         left = self.left()
         time.sleep(min(self._pause, left))
         self._pause = min(self._pause * 2, 0.02)
@@ -42,9 +45,9 @@ class Deadline:
 
 
 def make(directory: str, mountpoint: str, made: list[str]) -> bool:
-    """Makes a cgroup, and those above it that are missing; appends to ``made`` what was not there before.
+    """Creates a cgroup, and those above it that are missing. Appends what it created to ``made``.
 
-    Returns False if the cgroup itself was there. Raises CgroupError.
+    Returns False if the cgroup itself existed. Raises CgroupError.
     """
     if directory == mountpoint:
         raise CgroupError(f"make cgroup in {mountpoint}: nothing is mounted there any more")
@@ -64,7 +67,7 @@ def make(directory: str, mountpoint: str, made: list[str]) -> bool:
 
 
 def remove_made(made: list[str]) -> None:
-    """Removes what make() made, as far as it is still there and nobody else has come to use it."""
+    """Removes what make() created, unless it is gone or used by others."""
     for place in reversed(made):
         try:
             os.rmdir(place)
@@ -73,7 +76,7 @@ def remove_made(made: list[str]) -> None:
 
 
 def remove_tree(directory: str) -> bool:
-    """Removes a cgroup and all below it, deepest first; False if anything is in use yet. Raises CgroupError."""
+    """Removes a cgroup and all below it, deepest first. Returns False if one is in use. Raises CgroupError."""
     if _try_rmdir(directory):
         return True
     for place in files.deepest_first(directory):
@@ -82,7 +85,7 @@ def remove_tree(directory: str) -> bool:
 
 
 def _try_rmdir(directory: str) -> bool:
-    """Removes a cgroup; False while the kernel says that it is in use. Raises CgroupError."""
+    """Removes a cgroup. Returns False if the kernel says that it is in use. Raises CgroupError."""
     try:
         os.rmdir(directory)
     except FileNotFoundError:
@@ -95,7 +98,7 @@ def _try_rmdir(directory: str) -> bool:
 
 
 def busy(directory: str) -> CgroupError:
-    """Returns the error of a removal that waited in vain."""
+    """Returns the error for a removal that has waited too long."""
     pids = files.processes(directory)
     shown = ", ".join(map(str, pids[:5])) + (", ..." if len(pids) > 5 else "")
     what = f"{len(pids)} processes ({shown})" if pids else "something that is no process"
@@ -103,13 +106,13 @@ def busy(directory: str) -> CgroupError:
 
 
 def frozen_above(path: str) -> CgroupError:
-    """Returns the error of a creation below a group that is frozen."""
+    """Returns the error for a group that is created below a frozen one."""
     return CgroupError(f"container's cgroup {path}: one above it is frozen; thaw that, or use another cgroupsPath")
 
 
 def wait_for_ends(pids: list[int], deadline: Deadline) -> None:
-    """Waits until these processes have ended, or until the deadline; not at all where the system allows no wait (no
-    descriptor is left, or the caller's filter denies poll). The caller looks again.
+    """Waits until these processes have ended, or until the deadline. Returns at once if waiting is impossible (no
+    descriptors are left, or the caller's filter denies poll). The caller checks again.
     """
     try:
         for handles in open_pidfds(pids[:_BATCH]):
@@ -134,9 +137,9 @@ def _wait_for_all(handles: dict[int, int], deadline: Deadline) -> None:
 
 
 def open_pidfds(pids: list[int]) -> Iterator[dict[int, int]]:
-    """PID → pidfd of those processes that still are, some at a time; the caller closes them before it takes the next.
+    """Yields PID → pidfd of the processes that still exist, in batches. The caller closes a batch before the next one.
 
-    Raises CgroupError where not even one can be opened.
+    Raises CgroupError if not even one can be opened.
     """
     handles: dict[int, int] = {}
     waiting = pids[::-1]

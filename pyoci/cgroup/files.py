@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading and writing the control files of a cgroup file system, with errors that name file and property."""
+"""Reads and writes control files of a cgroup file system. Errors name the file and the property."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pyoci.errors import CgroupError, OutOfMemory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    # controller, file, what is written, JSON pointer of the property that asks for it
+    # controller, file, value, JSON pointer of the property that asks for it
     Write = tuple[str, str, str, str]
 
 _ANY_SIZE = 65536
@@ -18,8 +18,11 @@ _MEMORY = "/linux/resources/memory/"
 
 
 def reason(error: OSError) -> str:
-    """Returns the words for an errno. Engines give ENOENT, EPERM and EACCES of a message a meaning of their own
-    (docs/engines.md), and a control file is never what they mean by them, so these three have other words here."""
+    """Returns why an operation failed.
+
+    Engines interpret the texts of ENOENT, EPERM and EACCES (docs/engines.md) and never mean a control file, so these
+    three have other texts here.
+    """
     number = error.errno or 0
     if number == errno.ENOENT:
         return "the file is missing"
@@ -31,7 +34,7 @@ def reason(error: OSError) -> str:
 def read(path: str) -> str:
     """Returns the whole text of a control file.
 
-    Raises OSError; FileNotFoundError also if it went after it was opened.
+    Raises OSError; FileNotFoundError also if the file is removed while it is open.
     """
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -47,8 +50,7 @@ def read(path: str) -> str:
 
 
 def counter(path: str, name: str) -> int:
-    """Returns the number behind ``name`` in a control file of lines ``name number``; 0 if there is no such file or
-    line."""
+    """Returns the number of ``name`` in a control file with lines ``name number``, or 0 if there is none."""
     try:
         lines = read(path).splitlines()
     except OSError:
@@ -65,7 +67,7 @@ def shown(path: str) -> str:
 
 
 def write(path: str, value: str) -> None:
-    """Writes a value in one write(2), as control files want it. Raises OSError as read does."""
+    """Writes a value with one write(2), as control files require. Raises OSError like read."""
     descriptor = os.open(path, os.O_WRONLY)
     try:
         put(descriptor, path, value)
@@ -74,7 +76,7 @@ def write(path: str, value: str) -> None:
 
 
 def put(descriptor: int, path: str, value: str) -> None:
-    """Writes a value to an open control file, as often as there are values. Raises OSError as read does."""
+    """Writes a value to an open control file. Raises OSError like read."""
     try:
         os.write(descriptor, value.encode())
     except OSError as error:
@@ -83,13 +85,13 @@ def put(descriptor: int, path: str, value: str) -> None:
 
 
 def _refuse_gone(error: OSError, path: str) -> None:
-    """The kernel says ENODEV of an open control file whose group was removed meanwhile: it is the same as no file."""
+    """Raises FileNotFoundError for ENODEV, which the kernel returns for an open file whose group has been removed."""
     if error.errno == errno.ENODEV:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path) from error
 
 
 def failed(path: str, error: OSError, value: str = "", pointer: str = "") -> CgroupError:
-    """Returns the exception for a write that failed; ``pointer`` is the property in config.json that asked for it."""
+    """Returns the exception for a write that failed. pointer: the property in config.json that asked for it."""
     what = f" ({pointer} asks for {value})" if pointer else f" (value {value})" if value else ""
     if error.errno == errno.EBUSY and pointer.startswith(_MEMORY):
         return OutOfMemory(f"write {path}: its processes use more already, and it cannot be reclaimed{what}")
@@ -99,9 +101,9 @@ def failed(path: str, error: OSError, value: str = "", pointer: str = "") -> Cgr
 def apply(directory: str, writes: list[Write]) -> None:
     """Does the writes of one controller.
 
-    Some files are checked against each other (quota and period, limit and swap), and which one has to go first
-    depends on what stands there now: the kernel answers EINVAL for the wrong order. So what is refused with EINVAL
-    is tried again after the others, as long as that makes a difference. Raises CgroupError.
+    The kernel checks some files against each other (quota and period, limit and swap), and returns EINVAL for the wrong
+    order, which depends on their current values. So what fails with EINVAL is tried again after the others, as long as
+    one of them succeeds. Raises CgroupError.
     """
     waiting = writes
     while waiting:
@@ -133,7 +135,7 @@ def open_directory(path: str) -> int:
 def children(directory: str) -> list[str]:
     """Returns the sub-cgroups of a cgroup, as paths. A directory that is gone has none."""
     try:
-        # kernfs counts sub-directories in the links: two means none, and saves listing a few dozen control files.
+        # kernfs counts sub-directories as links. Two links mean none, and save listing dozens of control files.
         if os.stat(directory).st_nlink == 2:
             return []
         with os.scandir(directory) as entries:
@@ -143,9 +145,9 @@ def children(directory: str) -> list[str]:
 
 
 def deepest_first(directory: str) -> list[str]:
-    """Returns all cgroups below a cgroup, each after those below it; not the cgroup itself."""
+    """Returns all cgroups below a cgroup, without itself, each after those below it."""
     found = [directory]
-    for place in found:  # grows while it is walked: what is deeper comes later
+    for place in found:  # grows during the loop: deeper ones come later
         found += children(place)
     return found[:0:-1]
 
@@ -155,7 +157,7 @@ def processes(directory: str) -> list[int]:
     found: list[int] = []
     for place in [directory, *deepest_first(directory)]:
         try:
-            # 0 stands for a process of another PID namespace, which has no number here.
+            # 0 is a process of another PID namespace, which has no number here.
             found += [int(word) for word in read(f"{place}/cgroup.procs").split() if word != "0"]
         except OSError as error:
             # EOPNOTSUPP: a threaded cgroup; its processes are listed by the domain above it (cgroup-v2.rst).

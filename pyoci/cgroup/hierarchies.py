@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which control groups this host has mounted."""
+"""Finds the control groups that this host has mounted."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
 ROOT = "/sys/fs/cgroup"
-UNIFIED = "unified"  # the name that cgroup2 has among the paths of a group
+UNIFIED = "unified"  # the name of cgroup2 among the paths of a group
 
-# The words among a cgroup mount's options that are not controllers (cgroups(7), mount(8)).
+# Options of a cgroup mount that are not controllers (cgroups(7), mount(8)).
 _FLAGS = frozenset(("rw", "ro", "none", "all", "xattr", "noprefix", "clone_children", "cpuset_v2_mode", "favordynmods"))
 
 
 class Mount:
-    """One mounted hierarchy.
+    """A mounted hierarchy.
 
     names: its controllers, or ``name=systemd`` for a named one, or ``unified`` for cgroup2;
-    mountpoint: where it is; root: which of its directories is mounted there (``/`` but in a container);
-    unified: True for cgroup2.
+    mountpoint: its path; root: which of its directories is mounted there (``/``, except in a container); unified: True
+    for cgroup2.
     """
 
     __slots__ = ("mountpoint", "names", "root", "unified")
@@ -37,9 +37,9 @@ class Mount:
 
 
 class Host:
-    """Facts about the control groups of this host.
+    """The control groups of this host.
 
-    unified: cgroup2 is mounted at /sys/fs/cgroup and is all there is; mounts: every hierarchy, one mount each;
+    unified: whether there is only cgroup2, mounted at /sys/fs/cgroup; mounts: one mount of every hierarchy;
     controllers: v1 controller or named hierarchy → its mount; available: the controllers of a unified host.
     """
 
@@ -52,14 +52,14 @@ class Host:
         self.available = available
 
     def unified_mount(self) -> Mount | None:
-        """Returns the cgroup2 hierarchy: all there is on a unified host, one more on a hybrid one."""
+        """Returns the cgroup2 hierarchy, which a unified host and a hybrid host have."""
         return next((mount for mount in self.mounts if mount.unified), None)
 
 
 def host() -> Host:
-    """Returns the facts, from one file on a v2 host; a v1 host needs mountinfo too. Raises CgroupError."""
+    """Reads the facts: from one file on a v2 host, and from mountinfo too on a v1 host. Raises CgroupError."""
     try:
-        # Only cgroup2 has this file, and only at its root is it so near.
+        # Only cgroup2 has this file.
         available = files.read(f"{ROOT}/cgroup.controllers").split()
         return Host(True, [Mount((UNIFIED,), ROOT, "/", True)], available)
     except FileNotFoundError:
@@ -73,7 +73,7 @@ def host() -> Host:
 
 
 def page_sizes() -> list[str]:
-    """Returns the sizes of huge pages that the kernel has, as its hugetlb controller names them: 2MB, 1GB."""
+    """Returns the sizes of the kernel's huge pages, in the form of its hugetlb controller: 2MB, 1GB."""
     try:
         names = os.listdir("/sys/kernel/mm/hugepages")
     except OSError:
@@ -82,7 +82,7 @@ def page_sizes() -> list[str]:
 
 
 def _size(kilobytes: int) -> str:
-    """See mem_fmt() in mm/hugetlb_cgroup.c."""
+    """Returns a size in the form of mem_fmt() in mm/hugetlb_cgroup.c."""
     for unit, size in (("GB", 1 << 20), ("MB", 1 << 10)):
         if kilobytes >= size:
             return f"{kilobytes // size}{unit}"
@@ -92,13 +92,13 @@ def _size(kilobytes: int) -> str:
 def parse_mounts(lines: Iterable[str]) -> list[Mount]:
     """Returns the cgroup mounts in the lines of a mountinfo file (proc(5)).
 
-    Only those below /sys/fs/cgroup count: one elsewhere may be in the root file system of a container. A hierarchy that
-    is mounted more than once is taken at its first place; one that is not at its root (``/``) only when there is no
-    other. A cgroup2 mount of a hybrid host is listed too, without being a controller.
+    Only mounts below /sys/fs/cgroup count, because others may be in the root file system of a container. If a hierarchy
+    is mounted more than once, the first mount counts; one of another directory than the root (``/``) only if there is
+    no other. The cgroup2 mount of a hybrid host is included, but is not a controller.
     """
     found: dict[tuple[str, ...], Mount] = {}
     for line in lines:
-        if " - cgroup" not in line:  # most of them; the rest of this line may still be about something else
+        if " - cgroup" not in line:  # true of most lines; the others are checked below
             continue
         fields, _, tail = line.partition(" - ")
         kind, _, rest = tail.partition(" ")
@@ -121,7 +121,7 @@ def _names(options: str) -> tuple[str, ...]:
 
 
 def _unescaped(path: str) -> str:
-    r"""mountinfo writes space, tab, newline and backslash as \040, \011, \012, \134."""
+    r"""Decodes \040, \011, \012 and \134, by which mountinfo writes space, tab, newline and backslash."""
     if "\\" not in path:
         return path
     for octal, plain in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):

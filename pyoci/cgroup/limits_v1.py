@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is wanted of a cgroup as control files of version 1 (Documentation/admin-guide/cgroup-v1). Pure."""
+"""Turns what is wanted of a cgroup into control files of version 1 (Documentation/admin-guide/cgroup-v1). Pure."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ _HUGETLB = ("limit_in_bytes", "rsvd.limit_in_bytes")
 
 
 def writes(wanted: Wanted, controllers: Collection[str]) -> list[Write]:
-    """Returns the files to write, in order; controllers: those that are mounted. Raises SpecError."""
+    """Returns the files to write, in order. controllers: those that are mounted. Raises SpecError."""
     found: list[Write] = []
     for name, (value, pointer) in wanted.items():
         if name.startswith("unified."):
             raise SpecError(f"{AT}/unified", "needs cgroup v2, and this host has v1")
         if name.startswith("hugetlb."):
             if not value and "hugetlb" not in controllers:
-                continue  # no huge pages, of a controller that is not there: nothing is asked
+                continue  # a limit of 0, and no controller: nothing to do
             controller, files = "hugetlb", [f"{name}.{limit}" for limit in _HUGETLB]
         else:
             controller, file = _FILES[name]
@@ -55,7 +55,7 @@ def writes(wanted: Wanted, controllers: Collection[str]) -> list[Write]:
 
 def _value(name: str, value: int | str) -> str:
     if name == "pids.limit":
-        # 0 is a limit of its own (runtime-spec). On v2 no process could enter with it; the first one is in place with
-        # 1, and no other can be: the same for whoever is inside. v1 does as v2.
+        # 0 is a valid limit (runtime-spec), but no process could enter a v2 group with it. With 1, init is inside and
+        # no other process can be, which is the same for the container. v1 does the same.
         return "max" if value == UNLIMITED else str(value or 1)
     return "1" if value is True else str(value)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is wanted of a cgroup as control files of version 2 (Documentation/admin-guide/cgroup-v2.rst). Pure."""
+"""Turns what is wanted of a cgroup into control files of version 2 (Documentation/admin-guide/cgroup-v2.rst). Pure."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ _HUGETLB = ("max", "rsvd.max")
 def writes(wanted: Wanted, controllers: Collection[str], quota: str = "max") -> list[Write]:
     """Returns the files to write, in order, those of ``unified`` last.
 
-    controllers: those that cgroup2 has on this host; quota: the first word of cpu.max now, kept when only a period
-    is given. Raises SpecError.
+    controllers: those that cgroup2 has on this host; quota: the current first word of cpu.max, which stays if only a
+    period is given. Raises SpecError.
     """
     found: list[Write] = []
     for name, (value, pointer) in wanted.items():
@@ -51,7 +51,7 @@ def writes(wanted: Wanted, controllers: Collection[str], quota: str = "max") -> 
             lines = _unified(name[len("unified.") :], str(value))
         elif name.startswith("hugetlb."):
             if not value and "hugetlb" not in controllers:
-                continue  # no huge pages, of a controller that is not there: nothing is asked
+                continue  # a limit of 0, and no controller: nothing to do
             lines = [(f"{name}.{limit}", str(value)) for limit in _HUGETLB]
         else:
             lines = [(_FILES[name], _value(name, wanted, quota))]
@@ -63,11 +63,11 @@ def writes(wanted: Wanted, controllers: Collection[str], quota: str = "max") -> 
 
 
 def weight(shares: int) -> int:
-    """cpu.weight (1 to 10000) for v1 cpu.shares (2 to 262144).
+    """Returns the cpu.weight (1 to 10000) for v1 cpu.shares (2 to 262144).
 
-    The formula that runc (from 1.4) and crun (from 1.23) agree on, log10(weight) = (L² + 125 L) / 612 - 7 / 34 with
-    L = log2(shares): it takes both ends to both ends and the default 1024 to the default 100. The straight line
-    between the ends, used before, took 1024 to 39, so that a container with default shares lost against its siblings.
+    runc (from 1.4) and crun (from 1.23) use the same formula, log10(weight) = (L² + 125 L) / 612 - 7 / 34 with
+    L = log2(shares). It maps both ends to both ends and the default 1024 to the default 100. The earlier straight line
+    between the ends mapped 1024 to 39, which put containers with default shares at a disadvantage.
     """
     if shares <= 2:
         return 1
@@ -90,14 +90,14 @@ def _value(name: str, wanted: Wanted, quota: str) -> str:
     if name in ("memory.limit", "memory.reservation", "pids.limit"):
         if value == UNLIMITED:
             return "max"
-        # clone3 into a group of no processes fails for the first one already. That one is in place with a limit of 1,
-        # and no other can be: the same for whoever is inside.
+        # No process could enter a group with a limit of 0. With 1, init is inside and no other process can be, which is
+        # the same for the container.
         return str(value or 1)
     return str(value)
 
 
 def _swap(wanted: Wanted) -> str:
-    """memory.swap.max is swap alone; the property is memory plus swap."""
+    """Returns memory.swap.max, which is swap alone. The property is memory plus swap. Raises SpecError."""
     both, pointer = wanted["memory.swap"]
     limit = wanted.get("memory.limit", (0, ""))[0]
     if both == UNLIMITED:
@@ -115,10 +115,10 @@ def _cpu_max(wanted: Wanted, quota: str) -> str:
     if "cpu.quota" in wanted:
         value = int(wanted["cpu.quota"][0])
         quota = str(value) if value > 0 else "max"
-    # Without a period the kernel keeps the one that stands there (cgroup-v2.rst, cpu.max).
+    # Without a period the kernel keeps the current one (cgroup-v2.rst, cpu.max).
     return f"{quota} {wanted['cpu.period'][0]}" if "cpu.period" in wanted else quota
 
 
 def _unified(file: str, value: str) -> list[tuple[str, str]]:
-    # io.max and its kin take one device a write, and the specification puts several into one value.
+    # io.max and similar files take one device per write, but the specification puts several into one value.
     return [(file, line) for line in (value.split("\n") if value else [""])]

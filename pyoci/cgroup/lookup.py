@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a path, or from a saved state, to the object that manages the control group."""
+"""Finds the object that manages a control group, from its path or from a saved state."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _POINTER = "/linux/cgroupsPath"
 def resolve(cgroups_path: str | None, container_id: str) -> str:
     """Returns the path of a container's cgroup, from the root of every hierarchy (runtime-spec, "Cgroups Path").
 
-    Absolute or relative, the path is taken from the hierarchy's root; without one it is ``/`` and the container's
-    ID. A ``slice:prefix:name`` has a meaning only to the systemd manager: here it is a name like any other.
-    Raises SpecError for a path with ``..``, for one that is the root itself, and for control characters.
+    An absolute or relative path starts at the root of the hierarchy. The default is ``/`` and the container's ID.
+    ``slice:prefix:name`` has a meaning only for the systemd manager; here it is a plain name. Raises SpecError for a
+    path with ``..`` or control characters, and for the root itself.
     """
     path = cgroups_path or container_id
     parts = [part for part in path.split("/") if part not in ("", ".")]
@@ -35,10 +35,10 @@ def resolve(cgroups_path: str | None, container_id: str) -> str:
 
 
 def manage(host: Host, path: str, manager: str) -> Cgroup:
-    """Returns the cgroup at ``path`` (from resolve()) on this host, not made yet.
+    """Returns the cgroup at ``path`` (from resolve()) on this host. It does not exist yet.
 
-    manager: ``cgroupfs``, or ``disabled`` for none at all. Raises UnsupportedError for ``systemd``, CgroupError for
-    a host without any hierarchy.
+    manager: ``cgroupfs``, or ``disabled`` for no cgroup. Raises UnsupportedError for ``systemd``, and CgroupError on a
+    host without any hierarchy.
     """
     if manager == "disabled":
         return Disabled()
@@ -78,7 +78,7 @@ def from_state(data: dict[str, Any]) -> Cgroup:
     if manager != "cgroupfs" or not isinstance(path, str) or not isinstance(paths, dict) or not paths:
         raise CgroupError("cgroup in the saved state: malformed")
     for directory in paths.values():
-        # delete() removes these directories, so a damaged state must not lead anywhere else.
+        # delete() removes these directories, so a damaged state must not name others.
         if not isinstance(directory, str) or not _below_a_mount(directory, path):
             raise CgroupError("cgroup in the saved state: malformed")
     if list(paths) == [UNIFIED]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a container asks of its cgroup, worked out before anything is made."""
+"""The settings of a container's cgroup, decided before anything is created."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 class CgroupPlan:
-    """The resources in the manager's own words. Whatever the manager refuses, it has refused when there is one.
+    """The resources in the form of the manager. Everything in it has been checked.
 
-    writes: the limits, as control files; rules: the device rules, None where the resources have none; exceptions:
-    the same in the form of v1; owner: the host's user who is to have the group (delegation), or -1.
+    writes: the limits, as control files; rules: the device rules, or None; exceptions: the same in the form of v1;
+    owner: the user of the host who shall own the group (delegation), or -1.
     """
 
     __slots__ = ("exceptions", "owner", "rules", "writes")
@@ -33,7 +33,7 @@ class CgroupPlan:
         self.owner = owner
 
     def lines(self, path: str, manager: str) -> list[Line]:
-        """Returns all that is done to the group at ``path``, in order, for people."""
+        """Returns everything that is done to the group at ``path``, in order, for ``plan``."""
         found = [Line("cgroup", {"path": path, "manager": manager}, "/linux/cgroupsPath")]
         if self.owner >= 0:
             found.append(Line("cgroup_owner", {"uid": self.owner}, "/linux/uidMappings"))
@@ -46,7 +46,7 @@ class CgroupPlan:
 
 
 class Line:
-    """One thing that is done to a cgroup. name: what; what: the arguments, fit for JSON; where: the JSON pointer of the
+    """One thing that is done to a cgroup. name: its name; what: its arguments, for JSON; where: the JSON pointer of the
     property that asks for it.
     """
 
@@ -58,10 +58,10 @@ class Line:
         self.where = where
 
     def describe(self) -> str:
-        """Returns one line: the operation, its arguments, where it comes from."""
+        """Returns one line: the name, the arguments, the JSON pointer."""
         shown = [str(value) for key, value in self.what.items() if key not in ("controller", "manager")]
         return f"{self.name} {' '.join(shown)}  # {self.where}"
 
     def document(self) -> dict[str, str | int]:
-        """Returns the same for JSON."""
+        """Returns the same as an object for JSON."""
         return {"operation": self.name, **self.what, "where": self.where}

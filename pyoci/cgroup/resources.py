@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What ``linux.resources`` of a config.json wants, one fact at a time, in words that no cgroup version owns. Pure.
+"""What ``linux.resources`` of a config.json asks for, one fact each, independent of a cgroup version. Pure.
 
     {"memory": {"limit": 67108864}}  ->  {"memory.limit": (67108864, "/linux/resources/memory/limit")}
 
-limits_v1.py and limits_v2.py turn it into control files; another manager would turn it into properties of its own.
-0 stands for "not set" where the kernel has no use for a zero, as in runc and crun: engines write zeros for what
-their users left out. Kernel memory limits are ignored, as the specification allows: Linux has no effect for them
-any more (5.16 and later).
+limits_v1.py and limits_v2.py turn it into control files; another manager would turn it into its own properties.
+As in runc and crun, 0 means "not set" where zero is of no use to the kernel, because engines write zeros for values
+that their users did not set. Kernel memory limits are ignored, as the specification allows: they have no effect since
+Linux 5.16.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from pyoci.config.documents import Cpu, HugepageLimit, Memory, Resources
 
-    # What is wanted, and the JSON pointer of the property that asks for it.
+    # The value, and the JSON pointer of the property that asks for it.
     Setting = tuple[int | str, str]
-    # By name, in the order in which to apply them: memory.limit, cpu.shares, hugetlb.2MB, unified.memory.high, ...
+    # By name, in the order of application: memory.limit, cpu.shares, hugetlb.2MB, unified.memory.high, ...
     Wanted = dict[str, Setting]
 
 AT = "/linux/resources"
@@ -29,9 +29,9 @@ UNLIMITED = -1  # of memory, swap, the CPU quota and processes
 
 
 def wanted(resources: Resources, page_sizes: Collection[str]) -> Wanted:
-    """Returns all that the resources want, but for the device rules (devices.py).
+    """Returns everything that the resources ask for, except the device rules (devices.py).
 
-    page_sizes: of the huge pages that the kernel has, such as 2MB. Raises SpecError.
+    page_sizes: the sizes of the kernel's huge pages, such as 2MB. Raises SpecError.
     """
     found: Wanted = {}
     memory, cpu, pids = resources.get("memory"), resources.get("cpu"), resources.get("pids")
@@ -60,7 +60,7 @@ def _memory(found: Wanted, memory: Memory) -> None:
         if value:
             found[f"memory.{name}"] = (value, f"{AT}/memory/{name}")
     if limit == UNLIMITED and not swap:
-        # "no limit" means swap as well: the old limit of both would refuse the new one of memory.
+        # "no limit" includes swap, because the old limit of both would conflict with the new one of memory.
         found["memory.swap"] = (UNLIMITED, f"{AT}/memory/limit")
     swappiness = memory.get("swappiness", -1)
     if swappiness != -1:
@@ -73,9 +73,9 @@ def _memory(found: Wanted, memory: Memory) -> None:
 def _cpu(found: Wanted, cpu: Cpu) -> None:
     idle = cpu.get("idle")
     if idle == 0:
-        found["cpu.idle"] = (idle, f"{AT}/cpu/idle")  # before the shares, which an idle group does not take
+        found["cpu.idle"] = (idle, f"{AT}/cpu/idle")  # before the shares, which an idle group refuses
     rows = (
-        ("shares", None if idle == 1 else cpu.get("shares")),  # the kernel says EINVAL (sched_group_set_shares)
+        ("shares", None if idle == 1 else cpu.get("shares")),  # the kernel returns EINVAL (sched_group_set_shares)
         ("period", cpu.get("period")),
         ("quota", cpu.get("quota")),
         ("realtimePeriod", cpu.get("realtimePeriod")),
@@ -93,7 +93,8 @@ def _cpu(found: Wanted, cpu: Cpu) -> None:
 
 
 def _hugetlb(found: Wanted, limits: list[HugepageLimit], page_sizes: Collection[str]) -> None:
-    """A limit of 0 is one: no huge pages. A kubelet sends it for every size that a container asks nothing of."""
+    """Adds the limits of huge pages. 0 is a limit too; a kubelet sends it for every size that a container does not
+    use."""
     for index, each in enumerate(limits):
         size, limit, pointer = each["pageSize"], each["limit"], f"{AT}/hugepageLimits/{index}"
         if size in page_sizes:

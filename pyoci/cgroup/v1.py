@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Control groups version 1: one directory in each mounted hierarchy (Documentation/admin-guide/cgroup-v1).
 
-On a hybrid host the cgroup2 hierarchy is one of them: it limits nothing, but systemd and others ask it who belongs
-together.
+On a hybrid host the cgroup2 hierarchy is one of them. It has no limits, but systemd and others use it to find the
+processes that belong together.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from pyoci.cgroup.files import Write
     from pyoci.config.documents import Resources
 
-# Where the processes are listed: first the hierarchies that a container is least likely to be given write access to.
+# The hierarchies to list processes from, first those to which a container is least likely to have write access.
 _LISTED_IN = ("freezer", "devices", "pids", "memory", "name=systemd")
-_FREEZE_BEFORE_KILL = 2.0  # seconds; a process in an uninterruptible wait keeps a v1 group from freezing
+_FREEZE_BEFORE_KILL = 2.0  # seconds; a process in an uninterruptible wait prevents a v1 group from freezing
 
 
 class V1(base.Cgroup):
@@ -30,7 +30,7 @@ class V1(base.Cgroup):
     __slots__ = ()
 
     def plan(self, resources: Resources, owner: int = -1) -> CgroupPlan:
-        """See Cgroup.plan. The group stays root's: delegation is not secure in v1 (config-linux.md)."""
+        """See Cgroup.plan. Root keeps the group, because delegation is not secure in v1 (config-linux.md)."""
         writes = limits_v1.writes(base.wanted(resources), self.paths)
         listed = resources.get("devices")
         if not listed:
@@ -41,8 +41,8 @@ class V1(base.Cgroup):
         return CgroupPlan(writes, rules, devices.exceptions(rules))
 
     def precreate(self, plan: CgroupPlan) -> None:
-        """See Cgroup.precreate. The device rules are not written in one step: in between, some would be refused that
-        are allowed before and after. So nobody may be in the group by then.
+        """See Cgroup.precreate. The device rules are written in several steps. In between, accesses could be refused
+        that are allowed before and after, so the group must be empty.
         """
         cpuset = [each for each in plan.writes if each[0] == "cpuset"]
         self._made = []
@@ -55,7 +55,7 @@ class V1(base.Cgroup):
                 self._inherit_cpuset({file for _, file, _, _ in cpuset})
             self._write(cpuset)
             if plan.exceptions:
-                # A new group has what the one above it has; writing the first line sets all of it.
+                # A new group has the rules of the one above it; the first line resets them.
                 self._write_devices(devices.transition(devices.Exceptions(True), plan.exceptions))
         except BaseException:
             directories.remove_made(self._made)
@@ -105,7 +105,7 @@ class V1(base.Cgroup):
         return opened
 
     def joining(self, init: int, below: dict[str, str]) -> base.Cgroup:
-        """See Cgroup.joining. A v1 group takes processes whatever is below it."""
+        """See Cgroup.joining. A v1 group takes processes even if there are groups below it."""
         if not below:
             return self
         paths = dict(self.paths)
@@ -114,7 +114,7 @@ class V1(base.Cgroup):
                 raise UsageError(f"exec: flag --cgroup: the container has no cgroup of controller {controller}")
             for name in [controller] if controller else self.paths:
                 if name == UNIFIED and not controller and not os.path.isdir(f"{paths[name]}/{path}"):
-                    continue  # who makes groups by controller makes none there
+                    continue  # groups that are made per controller have none there
                 paths[name] = base.below(paths[name], path)
         return V1(self.path, paths)
 
@@ -123,7 +123,7 @@ class V1(base.Cgroup):
         return files.processes(self._main())
 
     def kill(self, signum: int) -> int:
-        """See Cgroup.kill. For SIGKILL the group is frozen, so that nobody forks away from the list, and thawed."""
+        """See Cgroup.kill. For SIGKILL the group is frozen, so that no process forks meanwhile, and thawed again."""
         if signum != base.SIGKILL:
             return self._signal_each(signum)
         reached = 0
@@ -166,7 +166,7 @@ class V1(base.Cgroup):
         if "freezer" not in self.paths:
             return False
         try:
-            # Not freezer.state, which also tells of a frozen group above.
+            # Not freezer.state, which also reports a frozen group above.
             return files.read(f"{self.paths['freezer']}/freezer.self_freezing").strip() == "1"
         except OSError:
             return False
@@ -192,7 +192,7 @@ class V1(base.Cgroup):
                     self.kill(base.SIGKILL)
                     kill = False
                 directories.wait_for_ends(files.processes(directory), deadline)
-                # The last process has ended a little before its group is empty, and v1 sends no event for that.
+                # A group becomes empty a little after its last process has ended, and v1 sends no event for that.
                 if not deadline.pause():
                     raise directories.busy(directory)
 
@@ -212,7 +212,7 @@ class V1(base.Cgroup):
             raise CgroupError(f"container's cgroup {directory} is not empty; use another cgroupsPath")
 
     def _refuse_frozen_parent(self) -> None:
-        """Whoever enters would stand still at once. The root is never frozen."""
+        """Raises CgroupError if a group above is frozen: a process that enters would stop. The root is never frozen."""
         if "freezer" not in self.paths or self.path.count("/") == 1:
             return
         path = f"{self.paths['freezer']}/freezer.parent_freezing"
@@ -226,8 +226,8 @@ class V1(base.Cgroup):
             )
 
     def _release(self, freezer: str) -> None:
-        """Lets processes end that SIGKILL was sent to. They may be kept by a frozen group below this one, or above it:
-        then the nearest that is not frozen takes them. Nothing of theirs runs there.
+        """Lets killed processes end that a frozen group holds, below this group or above it. They are moved to the
+        nearest group that is not frozen, and do not run there.
         """
         for place in [*files.deepest_first(freezer), freezer]:
             _try_write(f"{place}/freezer.state", "THAWED")
@@ -246,14 +246,14 @@ class V1(base.Cgroup):
             group, file, value, _ = each
             unlimited_swap = file == "memory.memsw.limit_in_bytes" and value == "-1"
             if unlimited_swap and not os.path.exists(f"{self.paths[group]}/{file}"):
-                continue  # the kernel was booted with swapaccount=0: swap is unlimited anyway
+                continue  # the kernel was booted with swapaccount=0, and swap is unlimited anyway
             groups.setdefault(group, []).append(each)
         for group, part in groups.items():
             files.apply(self.paths[group], part)
 
     def _inherit_cpuset(self, given: set[str]) -> None:
-        """A new cpuset has no CPU and no memory node, and takes no process until it has (cpusets.rst): what is
-        empty is copied from above, at each level that is; at the last one only what the container leaves open.
+        """Fills an empty cpuset. A new one has no CPUs and memory nodes, and takes no process (cpusets.rst). Each level
+        copies them from above; the last one only what the container does not set.
         """
         leaf = self.paths["cpuset"]
         above = os.path.dirname(leaf)
@@ -287,12 +287,12 @@ class V1(base.Cgroup):
         return self.paths["freezer"]
 
     def _freeze(self, seconds: float) -> bool:
-        """Returns whether all processes stand within that time. A group that is gone does."""
+        """Returns whether all processes are frozen within that time; true if the group is gone."""
         path = f"{self.paths['freezer']}/freezer.state"
         deadline = directories.Deadline(seconds)
         try:
             while True:
-                # Written again each time: who was forked meanwhile may have been missed (freezer-subsystem.rst).
+                # Written again each time, because processes forked meanwhile may be missed (freezer-subsystem.rst).
                 files.write(path, "FROZEN")
                 if files.read(path).strip() == "FROZEN":
                     return True
@@ -305,7 +305,7 @@ class V1(base.Cgroup):
 
 
 def _state(freezer: str) -> str:
-    """THAWED, FREEZING or FROZEN, by the group itself or by one above it; THAWED of one that is gone."""
+    """Returns THAWED, FREEZING or FROZEN, by the group itself or one above it; THAWED if it is gone."""
     try:
         return files.read(f"{freezer}/freezer.state").strip()
     except OSError:
@@ -313,7 +313,7 @@ def _state(freezer: str) -> str:
 
 
 def _try_write(path: str, value: str) -> None:
-    """For what may be gone, or be ending, meanwhile."""
+    """Ignores errors about a group that is gone, or a process that is ending."""
     try:
         files.write(path, value)
     except OSError:
@@ -321,7 +321,7 @@ def _try_write(path: str, value: str) -> None:
 
 
 def _fill(place: str, mountpoint: str, file: str) -> str:
-    """Returns what a cpuset's file says; an empty one is filled from above first. Raises CgroupError."""
+    """Returns the value of a cpuset's file, after filling an empty one from above. Raises CgroupError."""
     path = f"{place}/{file}"
     try:
         value = files.read(path).strip()

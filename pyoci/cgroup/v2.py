@@ -20,13 +20,17 @@ if TYPE_CHECKING:
     from pyoci.config.documents import Memory, Resources
 
 _DELEGATE = "/sys/kernel/cgroup/delegate"
-_DELEGATED = ("cgroup.procs", "cgroup.subtree_control", "cgroup.threads")  # without that file (config-linux.md)
+_DELEGATED = (
+    "cgroup.procs",
+    "cgroup.subtree_control",
+    "cgroup.threads",
+)  # used if the kernel has no such list (config-linux.md)
 
 
 class V2(base.Cgroup):
     """One control group of the unified hierarchy.
 
-    available: the host's controllers, if they are known already.
+    available: the host's controllers, if they are already known.
     """
 
     __slots__ = ("_available", "directory")
@@ -43,7 +47,7 @@ class V2(base.Cgroup):
         return self._plan(resources, owner, "max")
 
     def precreate(self, plan: CgroupPlan) -> None:
-        """See Cgroup.precreate. The group's own files (``cgroup.*``) cannot wait: some of them say who may enter."""
+        """See Cgroup.precreate. The files ``cgroup.*`` are written here, because some of them decide who may enter."""
         self._made = []
         try:
             if not directories.make(self.directory, self._mountpoint(), self._made):
@@ -85,8 +89,9 @@ class V2(base.Cgroup):
         return files.open_directory(self.directory)
 
     def joining(self, init: int, below: dict[str, str]) -> base.Cgroup:
-        """See Cgroup.joining. A group that has enabled controllers for those below it takes no process itself (the no
-        internal process constraint of cgroup-v2.rst): its init is in one of them, and what comes later joins it there.
+        """See Cgroup.joining. A group that has enabled controllers for groups below it takes no processes (the "no
+        internal process" constraint of cgroup-v2.rst). init is then in one of those, and the new process joins it
+        there.
         """
         for controller in below:
             if controller not in ("", UNIFIED):
@@ -156,7 +161,7 @@ class V2(base.Cgroup):
                 self.kill(base.SIGKILL)
                 kill = False
             self._wait("populated 0", deadline)
-            # An empty group may be busy for a moment more, and there is no event for the end of that.
+            # An empty group may stay busy for a moment, and there is no event for the end of that.
             if not deadline.pause():
                 raise directories.busy(self.directory)
 
@@ -169,11 +174,11 @@ class V2(base.Cgroup):
         return CgroupPlan(writes, devices.rules(listed) if listed else None, owner=owner)
 
     def _below_of(self, init: int) -> str:
-        """Returns where a process is below this group; "" if it is not."""
+        """Returns the path of a process below this group, or "" if it is not below."""
         try:
             line = files.read(f"/proc/{init}/cgroup").partition("0::")[2].partition("\n")[0]
         except OSError:
-            return ""  # it has ended; entering the group says what is wrong
+            return ""  # it has ended; entering the group will report that
         _, found, below = f"{line}/".partition(f"{self.path}/")
         return f"/{below}".rstrip("/") if found else ""
 
@@ -184,15 +189,15 @@ class V2(base.Cgroup):
             raise CgroupError(f"container's cgroup {self.directory} is not empty; use another cgroupsPath")
 
     def _refuse_frozen_parent(self) -> None:
-        """Whoever enters would stand still at once: a group is frozen from the beginning if one above it is."""
+        """Raises CgroupError if a group above is frozen: a process that enters would stop at once."""
         if self.path.count("/") > 1 and "frozen 1" in self._read("cgroup.events").splitlines():
             raise directories.frozen_above(self.path)
 
     def _hand_down(self, needed: dict[str, str]) -> None:
-        """Enables the host's controllers from the root to the group above the container's: all that are there, as
-        engines read the counts of those without a limit too.
+        """Enables all controllers of the host, from the root to the group above the container's. Engines read
+        statistics even of controllers without a limit.
 
-        needed: controller → the property that needs it. Without one of the others the container does as well.
+        needed: controller → the property that needs it. The others may be missing.
         """
         place = self._mountpoint()
         available = list(self._available or ())
@@ -205,8 +210,8 @@ class V2(base.Cgroup):
             place = f"{place}/{part}"
 
     def _delegate(self, owner: int) -> None:
-        """Returns the directory and the kernel's list of files to the container's root (config-linux.md, "Cgroup
-        ownership"): it may make groups below, but not change its own limits.
+        """Gives the directory, and the files of the kernel's list, to the container's root (config-linux.md, "Cgroup
+        ownership"). It may then create groups below, but not change its own limits.
         """
         try:
             names = files.read(_DELEGATE).split()
@@ -216,7 +221,7 @@ class V2(base.Cgroup):
             try:
                 os.chown(path, owner, -1)
             except FileNotFoundError:
-                continue  # of a controller that is not here
+                continue  # its controller is not enabled
             except OSError as error:
                 raise CgroupError(f"chown {path} to {owner}: {files.reason(error)}") from error
 
@@ -230,7 +235,7 @@ class V2(base.Cgroup):
         groups: dict[str, list[Write]] = {}
         for each in writes:
             controller, file, value, _ = each
-            # Without swap support there is no such file, and neither no swap nor all of it needs saying.
+            # Without swap support there is no such file, and "no swap" and "all swap" need not be set.
             if file == "memory.swap.max" and value in ("0", "max") and not os.path.exists(f"{self.directory}/{file}"):
                 continue
             groups.setdefault(controller, []).append(each)
@@ -238,7 +243,7 @@ class V2(base.Cgroup):
             files.apply(self.directory, part)
 
     def _check_before_update(self, memory: Memory) -> None:
-        """v2 would answer a limit below the usage with the OOM killer, v1 with EBUSY; checkBeforeUpdate wants that."""
+        """Raises SpecError for a limit below the usage: v2 would kill, and v1 returns EBUSY (checkBeforeUpdate)."""
         limit = memory.get("limit") or -1
         if not memory.get("checkBeforeUpdate") or limit < 0:
             return
@@ -262,7 +267,7 @@ class V2(base.Cgroup):
             raise files.failed(path, error, value) from error
 
     def _wait(self, line: str, deadline: directories.Deadline) -> bool:
-        """Waits until cgroup.events has that line, or the group is gone. False at the deadline."""
+        """Waits until cgroup.events has that line, or the group is gone. Returns False at the deadline."""
         try:
             events = os.open(f"{self.directory}/cgroup.events", os.O_RDONLY)
         except FileNotFoundError:
@@ -272,8 +277,8 @@ class V2(base.Cgroup):
         try:
             poller = select.poll()
             poller.register(events, select.POLLPRI)
-            # The file is polled for changes since the last read (cgroup-v2.rst). The kernel holds an event back for
-            # 10 ms if there was one just before (cgroup_file_notify), so the first looks do not wait for it.
+            # The file is polled for changes since the last read (cgroup-v2.rst). The kernel delays an event by 10 ms if
+            # there was one just before (cgroup_file_notify), so the first reads do not wait for it.
             step = 1.0
             while True:
                 if line in os.pread(events, 4096, 0).decode().splitlines():
@@ -292,12 +297,12 @@ class V2(base.Cgroup):
 
 
 def _enable(path: str, missing: list[str], needed: dict[str, str]) -> list[str]:
-    """Enables controllers, and returns those that the kernel refuses. Raises CgroupError if one of those is needed."""
+    """Enables controllers. Returns those that the kernel refuses. Raises CgroupError if one of these is needed."""
     try:
         files.write(path, " ".join(f"+{controller}" for controller in missing))
         return []
     except OSError:
-        pass  # one of them is refused: which one, and does it matter?
+        pass  # one is refused: find out which one, and whether it matters
     refused = []
     for controller in missing:
         try:
