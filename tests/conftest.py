@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+from harness import host
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 BUILT = REPOSITORY / "build/.built"
@@ -27,6 +28,8 @@ def pytest_configure() -> None:
     """Tests import build/lib and run build/pyoci: without them nothing is tested."""
     if not BUILT.exists():
         pytest.exit("build/ is not there: run make", returncode=3)
+    if os.environ.get("PYOCI_TEST_CGROUP") == "v2" and os.geteuid() == 0 and not host.unified():
+        host.leave_cgroup_v1()
 
 
 def pytest_report_header() -> str:

@@ -286,7 +286,10 @@ class V2(base.Cgroup):
                 left = deadline.left()
                 if not left:
                     return False
-                poller.poll(min(step, left * 1000))
+                try:
+                    poller.poll(min(step, left * 1000))
+                except OSError:
+                    deadline.pause()  # the caller's filter denies poll
                 step *= 2
         except OSError as error:
             if error.errno == errno.ENODEV:

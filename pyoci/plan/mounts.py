@@ -142,6 +142,9 @@ class Mounts:
         for each hierarchy, on a tmpfs."""
         facts, where, target = self._facts, mount.where, mount.target
         attributes = _attributes(mount, _flags(mount))
+        if self._apart and not self._own_cgroup:  # the container's root may be the host's to them (CVE-2023-25809)
+            flags, attr, clear, propagation = attributes
+            attributes = (flags, attr | RDONLY, clear & ~RDONLY, propagation)
         if facts.cgroup_unified:
             if self._own_cgroup:
                 self.steps.append(ops.Mount(where, "cgroup2", target, ["source=cgroup2"], *attributes, copy_up=0))

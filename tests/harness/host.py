@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import functools
 import os
 import subprocess
 import tempfile
@@ -43,7 +42,17 @@ def enter_private_mounts() -> None:
     subprocess.run(["mount", "--make-rprivate", "/"], check=True)
 
 
-@functools.cache
+def leave_cgroup_v1() -> None:
+    """This process, and what it starts from now on, sees cgroup v2 alone, in mounts of its own.
+
+    Of a host with v1 the kernel gives cgroup2 only the controllers that v1 does not use: none, or hugetlb. All but the
+    limits is as on a host with v2.
+    """
+    enter_private_mounts()
+    subprocess.run(["umount", "--recursive", CGROUP_ROOT], check=True)
+    subprocess.run(["mount", "-t", "cgroup2", "cgroup2", CGROUP_ROOT], check=True)
+
+
 def unified() -> bool:
     """Returns whether /sys/fs/cgroup is cgroup v2."""
     return (CGROUP_ROOT / "cgroup.controllers").exists()
@@ -57,6 +66,13 @@ def controllers() -> list[str]:
     if unified():
         return ["."]
     return sorted(entry.name for entry in os.scandir(CGROUP_ROOT) if os.path.ismount(entry.path))
+
+
+def has_controller(name: str) -> bool:
+    """Whether containers can have limits of this controller."""
+    if unified():
+        return name in (CGROUP_ROOT / "cgroup.controllers").read_text().split()
+    return os.path.ismount(CGROUP_ROOT / name)
 
 
 def hidden_hierarchies() -> list[str]:
@@ -116,14 +132,40 @@ def every_hierarchy() -> Iterator[None]:
 
     Without it containerd's shim, on a v1 host, reads no metrics and does not hear of an OOM.
     """
-    here, directory = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC), os.getcwd()
     ours = not unified() and not os.path.ismount(CGROUP_ROOT / "hugetlb")
-    give_crun_hugetlb()
+    with private_mounts():
+        give_crun_hugetlb()
+        try:
+            yield
+        finally:
+            if ours:  # threads that were started meanwhile stay in this namespace, and would keep the hierarchy in use
+                subprocess.run(["umount", "-l", CGROUP_ROOT / "hugetlb"], check=True)
+
+
+@contextlib.contextmanager
+def cgroup_v2() -> Iterator[None]:
+    """cgroup v2 alone, as leave_cgroup_v1() makes it, in this thread and what it starts meanwhile."""
+    with private_mounts():
+        leave_cgroup_v1()
+        control = CGROUP_ROOT / "cgroup.subtree_control"
+        before = control.read_text().split()
+        try:
+            yield
+        finally:
+            # Controllers go back where they were, or a v1 mount of them would find them in use.
+            for name in set(control.read_text().split()) - set(before):
+                with contextlib.suppress(OSError):  # another test's container uses it
+                    control.write_text(f"-{name}")
+
+
+@contextlib.contextmanager
+def private_mounts() -> Iterator[None]:
+    """Mounts of its own for this thread and what it starts meanwhile."""
+    here, directory = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC), os.getcwd()
+    enter_private_mounts()
     try:
         yield
     finally:
-        if ours:  # threads that were started meanwhile stay in this namespace, and would keep the hierarchy in use
-            subprocess.run(["umount", "-l", CGROUP_ROOT / "hugetlb"], check=True)
         # Threads that were started meanwhile share the root and the directory with this one: setns(2) refuses that.
         if _libc.unshare(CLONE_FS) != 0 or _libc.setns(here, CLONE_NEWNS) != 0:
             raise OSError(ctypes.get_errno(), "setns of the first mount namespace")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -43,6 +44,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         found = differences.find(item.nodeid, kind())
         if found and not item.get_closest_marker("xfail"):  # each conftest.py registers this hook
             item.add_marker(pytest.mark.xfail(reason=f"{kind()}: {found.reason}", strict=not found.race))
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test that uses the fixture ``cgroups`` runs with those of the host, and once more with v2 alone."""
+    if "cgroups" in metafunc.fixturenames and not host.unified() and kind() == "pyoci":
+        metafunc.parametrize("cgroups", ["v1", "v2"], indirect=True)
+
+
+@pytest.fixture
+def cgroups(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The control groups of the host, or v2 alone (see pytest_generate_tests)."""
+    with host.cgroup_v2() if getattr(request, "param", "") == "v2" else contextlib.nullcontext():
+        yield
+
+
+@pytest.fixture
+def cgroup_v2() -> Iterator[None]:
+    """v2 alone, whatever the host has."""
+    with contextlib.nullcontext() if host.unified() else host.cgroup_v2():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -87,9 +87,11 @@ class Runtime:
         pass_fds: Sequence[int] = (),
         cwd: Path | None = None,
         bare: bool = False,
+        caller: Sequence[str] = (),
     ) -> tuple[subprocess.Popen[bytes], Result]:
-        """Starts a call, without waiting. `bare`: no --root. The result's code is set by `finish`."""
-        argv = [str(self.command), *([] if bare else ["--root", str(self.root)]), *map(str, args)]
+        """Starts a call, without waiting. `bare`: no --root; `caller`: a prefix (callers.py). The result's code is set
+        by `finish`."""
+        argv = [*caller, str(self.command), *([] if bare else ["--root", str(self.root)]), *map(str, args)]
         number = self.number()
         result = Result(argv, 0, self.tmp / f"call-{number}.out", self.tmp / f"call-{number}.err")
         with open(result.out_path, "wb") as out, open(result.err_path, "wb") as err:

@@ -3,8 +3,11 @@ from __future__ import annotations
 
 from harness.plugin import (
     busybox,
+    cgroup_v2,
+    cgroups,
     features_schema,
     pytest_collection_modifyitems,
+    pytest_generate_tests,
     pytest_runtest_call,
     runtime,
     state_schema,
@@ -12,8 +15,11 @@ from harness.plugin import (
 
 __all__ = [
     "busybox",
+    "cgroup_v2",
+    "cgroups",
     "features_schema",
     "pytest_collection_modifyitems",
+    "pytest_generate_tests",
     "pytest_runtest_call",
     "runtime",
     "state_schema",

@@ -12,6 +12,8 @@ import pytest
 from harness import inspection, leaks
 from harness.runtime import Container, Runtime, stranger, wait_until
 
+pytestmark = pytest.mark.usefixtures("cgroups")  # with those of the host, and with v2 alone
+
 STATE_FILES = {"pyoci": "state.json", "runc": "state.json", "crun": "status"}
 DAMAGES = {
     "empty": "",

@@ -11,6 +11,8 @@ import pytest
 from harness.bundle import bind, mount
 from harness.runtime import Runtime
 
+pytestmark = pytest.mark.usefixtures("cgroups")  # with those of the host, and with v2 alone
+
 DEFAULT = {"null": "1:3", "zero": "1:5", "full": "1:7", "random": "1:8", "urandom": "1:9", "tty": "5:0"}
 
 

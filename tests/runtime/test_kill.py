@@ -11,6 +11,8 @@ from harness import inspection
 from harness.runtime import Container, Runtime, wait_until
 
 # The builtin wait ends at a signal whose trap then runs; between the forks of a busy loop busybox may lose one.
+pytestmark = pytest.mark.usefixtures("cgroups")  # with those of the host, and with v2 alone
+
 TRAPS = (
     "trap 'echo got USR1' USR1; trap 'exit 15' TERM; trap 'exit 2' INT; sleep 1000 & echo up; while :; do wait $!; done"
 )

@@ -12,6 +12,8 @@ import pytest
 from harness import inspection
 from harness.runtime import Runtime, wait_until
 
+pytestmark = pytest.mark.usefixtures("cgroups")  # with those of the host, and with v2 alone
+
 BAD_IDS = {
     "empty": "",
     "dot": ".",

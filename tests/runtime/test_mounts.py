@@ -63,6 +63,7 @@ def test_tmpfs_size_and_mode(runtime: Runtime) -> None:
     assert "size=4096k" in out
 
 
+@pytest.mark.usefixtures("cgroups")
 def test_cgroup(runtime: Runtime) -> None:
     mounts = table(runtime, runtime.bundle().namespace("cgroup"))
     assert "/sys/fs/cgroup" in mounts
@@ -72,6 +73,7 @@ def test_cgroup(runtime: Runtime) -> None:
         assert all("ro" in mounts[path].options for path in below)
 
 
+@pytest.mark.usefixtures("cgroups")
 def test_cgroup_shows_the_own_group(runtime: Runtime) -> None:
     bundle = runtime.bundle().namespace("cgroup")
     path = "/sys/fs/cgroup" if host.unified() else "/sys/fs/cgroup/pids"

@@ -28,45 +28,6 @@ def with_resources(runtime: Runtime, **resources: Any) -> Container:
     return runtime.start(bundle)
 
 
-def test_path(runtime: Runtime) -> None:
-    container = runtime.start(runtime.bundle())
-    found = inspection.cgroups(container.pid)
-    mounted = {name for names in found for name in names.split(",") if name in host.controllers()}
-    assert {found[name] for name in mounted} == {f"/{container.id}"}
-
-
-def test_nested_path(runtime: Runtime) -> None:
-    bundle = runtime.bundle()
-    bundle.linux["cgroupsPath"] = f"/{bundle.name}-parent/inner/leaf"
-    container = runtime.start(bundle)
-    assert group(container, "pids") == host.CGROUP_ROOT / f"pids/{bundle.name}-parent/inner/leaf"
-    container.end()
-    container.delete()
-    for controller in host.controllers():  # engines make and remove the parents
-        parent = host.CGROUP_ROOT / controller / f"{bundle.name}-parent"
-        for path in (parent / "inner/leaf", parent / "inner", parent):
-            if path == parent / "inner/leaf":
-                assert not path.exists()
-            elif path.exists():
-                path.rmdir()
-
-
-def test_without_a_path(runtime: Runtime) -> None:
-    bundle = runtime.bundle()
-    del bundle.linux["cgroupsPath"]
-    container = runtime.start(bundle)
-    assert group(container, "pids").name.startswith(container.id)
-
-
-def test_group_is_final_when_create_returns(runtime: Runtime) -> None:
-    """Engines read statistics through init's PID from then on."""
-    container = runtime.create(runtime.bundle())
-    before = inspection.cgroups(container.pid)
-    container.start()
-    assert inspection.cgroups(container.pid) == before
-    assert int((group(container, "pids") / "pids.current").read_text()) == 1
-
-
 @pytest.mark.parametrize(
     ("controller", "resource", "value", "file", "expected"),
     [
@@ -165,14 +126,6 @@ def test_devices_all_allowed(runtime: Runtime) -> None:
     assert "a *:* rwm" in (group(container, "devices") / "devices.list").read_text()
 
 
-def test_exec_is_in_the_group(runtime: Runtime) -> None:
-    container = runtime.start(runtime.bundle().namespace("cgroup"))
-    result = container.exec("/bin/sleep", "100", flags=["--detach", "--pid-file", runtime.tmp / "pid"])
-    assert result.code == 0, result
-    pid = int((runtime.tmp / "pid").read_text())
-    assert inspection.cgroups(pid) == inspection.cgroups(container.pid)
-
-
 def test_limit_that_the_kernel_refuses(runtime: Runtime) -> None:
     bundle = runtime.bundle()
     bundle.linux["resources"]["cpu"] = {"cpus": "4000"}
@@ -183,25 +136,3 @@ def test_unknown_resource_value(runtime: Runtime) -> None:
     bundle = runtime.bundle()
     bundle.linux["resources"]["pids"] = {"limit": "many"}
     assert "limit" in runtime.refuses(bundle)
-
-
-def test_group_in_use_is_not_taken(runtime: Runtime) -> None:
-    """Two containers in one cgroup: deleting the second must not end the first."""
-    first = runtime.start(runtime.bundle())
-    second = runtime.bundle().save()
-    second.linux["cgroupsPath"] = first.bundle.linux["cgroupsPath"]
-    second.save()
-    handle = runtime.container(second)
-    runtime.call("create", "--bundle", second.path, handle.id)
-    runtime.ok("delete", "--force", handle.id)
-    assert inspection.alive(first.pid), "another container's process was killed"
-    assert os.path.exists(f"/proc/{first.pid}")
-
-
-def test_children_of_a_dead_init_are_killed(runtime: Runtime) -> None:
-    """Without a PID namespace, what the first process left behind is known by the cgroup alone."""
-    bundle = runtime.bundle().drop_namespace("pid").sh("setsid sleep 100 & echo up; exec sleep 0.05")
-    container = runtime.start(bundle)
-    container.wait()
-    runtime.ok("delete", "--force", container.id)
-    runtime.assert_clean()
