@@ -35,7 +35,7 @@ def kind() -> str:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A named difference turns a test into one that must fail. What mounts the hugetlb hierarchy comes last: the kernel
     may keep it for a while after its last mount, and podman does not run beside it."""
-    items.sort(key=lambda item: "cri" in getattr(item, "fixturenames", ()) or item.path.name == "test_bench_smoke.py")
+    items.sort(key=_mounts_hugetlb)
     if os.geteuid() != 0:
         return  # tests/conftest.py skips them all
     for item in items:
@@ -50,6 +50,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A test that uses the fixture ``cgroups`` runs with those of the host, and once more with v2 alone."""
     if "cgroups" in metafunc.fixturenames and not host.unified() and kind() == "pyoci":
         metafunc.parametrize("cgroups", ["v1", "v2"], indirect=True)
+
+
+def _mounts_hugetlb(item: pytest.Item) -> bool:
+    names = {"cri", "hugetlb"} & set(getattr(item, "fixturenames", ()))
+    return bool(names) or item.path.name == "test_bench_smoke.py"
 
 
 @pytest.fixture
