@@ -20,6 +20,14 @@ except ImportError:  # pragma: no cover - not CPython
     _make_scanner = None  # type: ignore[assignment, misc]
 
 
+# Characters that JSON allows as they are, and that a terminal takes for commands (DEL, C1) or that turn the direction
+# of a text (UAX #9). They stand only in strings, so an escape can take their place in the finished text.
+_UNSEEN = {
+    code: f"\\u{code:04x}"
+    for code in (*range(0x7F, 0xA0), 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+}
+
+
 class _Context:
     """The settings that ``_json.make_scanner`` reads (see ``json.decoder.JSONDecoder``)."""
 
@@ -68,13 +76,15 @@ def loads(text: bytes | str) -> Any:
 
 
 def dumps(value: Any, indent: int | None = None) -> str:
-    """Returns the JSON text of a value: one line, or with ``indent`` spaces per level."""
+    """Returns the JSON text of a value: one line, or with ``indent`` spaces per level. No terminal obeys it."""
     if indent is not None or _make_scanner is None:
         import json
 
-        return json.dumps(value, indent=indent, ensure_ascii=False)
-    encoder = _make_encoder(None, _refuse, _quote, None, ": ", ", ", False, False, False)
-    return "".join(encoder(value, 0))
+        text = json.dumps(value, indent=indent, ensure_ascii=False)
+    else:
+        encoder = _make_encoder(None, _refuse, _quote, None, ": ", ", ", False, False, False)
+        text = "".join(encoder(value, 0))
+    return text if text.isascii() and "\x7f" not in text else text.translate(_UNSEEN)
 
 
 def _refuse(value: Any) -> Any:

@@ -3,6 +3,7 @@
  * createContainer and startContainer hooks: they run in the container's namespaces, so init runs them.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
@@ -11,13 +12,14 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #include "init.h"
 #include "sys.h"
 
 /* A file in memory that holds `data`, at its start. */
-static int memory_file(const char *name, const char *data) {
-    int fd = memfd_create(name, MFD_CLOEXEC);
+static int memory_file(const char *data) {
+    int fd = memfd_create("hook-state", MFD_CLOEXEC);
     size_t size = data ? strlen(data) : 0;
     if (fd >= 0 && size && (write(fd, data, size) != (ssize_t)size || lseek(fd, 0, SEEK_SET) < 0)) {
         close(fd);
@@ -26,61 +28,98 @@ static int memory_file(const char *name, const char *data) {
     return fd;
 }
 
-/* What the hook wrote to its standard error goes on to ours; its last line goes into the report. */
-static void take_errors(int fd, char *last, size_t room) {
-    char buffer[4096];
-    off_t size = lseek(fd, 0, SEEK_END);
-    ssize_t got = 0;
-    for (off_t at = 0; at < size; at += got) {
-        got = pread(fd, buffer, sizeof(buffer), at);
-        if (got <= 0 || write(2, buffer, (size_t)got) < 0)
-            break;
+/* What the hook printed last. The rest is read and forgotten: it must fill neither memory nor anybody's log. */
+struct tail {
+    size_t size;
+    char bytes[4096];
+};
+
+/* Reads what there is, without waiting. Returns false at the end of the pipe. */
+static bool read_tail(int fd, struct tail *tail) {
+    char chunk[sizeof(tail->bytes)];
+    ssize_t got = read(fd, chunk, sizeof(chunk));
+    if (got <= 0)
+        return got < 0 && (errno == EAGAIN || errno == EINTR);
+    size_t added = (size_t)got, kept = sizeof(tail->bytes) - added;
+    if (kept > tail->size)
+        kept = tail->size;
+    memmove(tail->bytes, tail->bytes + tail->size - kept, kept);
+    memcpy(tail->bytes + kept, chunk, added);
+    tail->size = kept + added;
+    return true;
+}
+
+/* The last line that was printed, and of that what fits; always a string. */
+static void last_line(const struct tail *tail, char *last, size_t room) {
+    size_t size = tail->size;
+    while (size > 0 && tail->bytes[size - 1] == '\n')
+        size--;
+    const char *before = memrchr(tail->bytes, '\n', size), *line = before ? before + 1 : tail->bytes;
+    size -= (size_t)(line - tail->bytes);
+    if (size > room - 1)
+        size = room - 1;
+    memcpy(last, line, size);
+    last[size] = '\0';
+}
+
+static int64_t now_ms(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* Waits until a hook ends, or its time is over: `end` in ms, 0 for no limit. It is the hook that counts, not what it
+ * has left running with its output. */
+static bool ends(int pidfd, int output, int64_t end, struct tail *tail) {
+    struct pollfd polled[2] = {{.fd = pidfd, .events = POLLIN}, {.fd = output, .events = POLLIN}};
+    for (;;) {
+        int64_t left = end ? end - now_ms() : -1;
+        if (end && left <= 0)
+            return false;
+        int got = poll(polled, 2, left > INT_MAX ? INT_MAX : (int)left);
+        if (got < 0 && errno != EINTR)
+            return false;
+        if (got > 0 && polled[1].revents && !read_tail(output, tail))
+            polled[1].fd = -1;
+        if (got > 0 && polled[0].revents)
+            return true;
     }
-    off_t from = size > (off_t)room - 1 ? size - (off_t)room + 1 : 0;
-    got = pread(fd, last, room - 1, from);
-    last[got > 0 ? got : 0] = '\0';
-    while (got > 0 && last[got - 1] == '\n')
-        last[--got] = '\0';
-    char *line = strrchr(last, '\n');
-    if (line)
-        memmove(last, line + 1, strlen(line));
 }
 
 /* Waits for the hook, but not longer than `timeout` ms (0: as long as it takes). Its whole group is killed then. */
-static bool wait_for(pid_t pid, int timeout, int *status) {
-    struct pollfd ended = {.fd = pidfd_open(pid, 0), .events = POLLIN};
-    int got = 0;
-    if (ended.fd >= 0) /* else the limit of descriptors is reached: poll would wait for nothing, and for ever */
-        do
-            got = poll(&ended, 1, timeout > 0 ? timeout : -1);
-        while (got < 0 && errno == EINTR);
-    if (got <= 0)
+static bool wait_for(pid_t pid, int output, int timeout, int *status, struct tail *tail) {
+    int pidfd = pidfd_open(pid, 0); /* fails at the limit of descriptors: poll would wait for nothing, and for ever */
+    bool ended = pidfd >= 0 && ends(pidfd, output, timeout > 0 ? now_ms() + timeout : 0, tail);
+    if (!ended)
         kill(-pid, SIGKILL);
-    if (ended.fd >= 0)
-        close(ended.fd);
+    if (pidfd >= 0)
+        close(pidfd);
     while (waitpid(pid, status, 0) < 0 && errno == EINTR)
         ;
-    return got > 0;
+    for (int chunks = 16; chunks > 0 && read_tail(output, tail); chunks--) /* what the pipe still holds: 64 KiB */
+        ;
+    return ended;
 }
 
-/* What a hook is started with: `failed` is where the child says why execve failed. */
+/* What a hook is started with: `output` is a pipe for what it prints, `failed` one by which the child says why execve
+ * failed. */
 struct hook {
     const struct op_seccomp *filter;
     char **argv, **env;
-    int input, errors, failed[2];
+    int input, output[2], failed[2];
 };
 
 static bool open_hook(const struct init *init, const struct op_hook *args, struct hook *hook) {
     hook->filter = args->filtered ? (const struct op_seccomp *)next_operation(init, PLAN_SECCOMP) : NULL;
     hook->argv = list_array(args->args, 0);
     hook->env = args->inherit ? init->env : list_array(args->env, 0);
-    hook->input = memory_file("hook-state", init->state);
-    hook->errors = memory_file("hook-errors", NULL);
-    return hook->argv && hook->env && hook->input >= 0 && hook->errors >= 0 && pipe2(hook->failed, O_CLOEXEC) == 0;
+    hook->input = memory_file(init->state);
+    return hook->argv && hook->env && hook->input >= 0 && pipe2(hook->output, O_CLOEXEC) == 0 &&
+           fcntl(hook->output[0], F_SETFL, O_NONBLOCK) == 0 && pipe2(hook->failed, O_CLOEXEC) == 0;
 }
 
 static void close_hook(const struct init *init, struct hook *hook) {
-    const int fds[] = {hook->input, hook->errors, hook->failed[0], hook->failed[1]};
+    const int fds[] = {hook->input, hook->output[0], hook->output[1], hook->failed[0], hook->failed[1]};
     for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
         if (fds[i] >= 0)
             close(fds[i]);
@@ -91,7 +130,7 @@ static void close_hook(const struct init *init, struct hook *hook) {
 
 static void become_hook(const struct hook *hook, const char *path) {
     setpgid(0, 0);
-    if (dup2(hook->input, 0) == 0 && dup2(hook->errors, 2) == 2) {
+    if (dup2(hook->input, 0) == 0 && dup2(hook->output[1], 1) == 1 && dup2(hook->output[1], 2) == 2) {
         close_range_(3, ~0U, CLOSE_RANGE_CLOEXEC);
         if (!hook->filter || load_filter(hook->filter) == 0)
             execve(path, hook->argv, hook->env);
@@ -100,9 +139,10 @@ static void become_hook(const struct hook *hook, const char *path) {
     leave(write(hook->failed[1], &error, sizeof(error)) < 0 ? 126 : 127);
 }
 
-/* Runs it to its end; then `last` is its last line of errors. 0, or -1 with errno, which then is execve's or fork's. */
+/* Runs it to its end; then `last` is the last line that it printed. 0, or -1 with errno, which then is execve's or fork's. */
 static int run_hook(struct hook *hook, const char *path, int timeout, bool *in_time, int *status, char *last,
                     size_t room) {
+    struct tail tail = {0};
     int error = 0;
     pid_t pid = fork();
     if (pid < 0)
@@ -111,18 +151,19 @@ static int run_hook(struct hook *hook, const char *path, int timeout, bool *in_t
         become_hook(hook, path);
     setpgid(pid, pid);
     close(hook->failed[1]);
-    hook->failed[1] = -1;
+    close(hook->output[1]);
+    hook->failed[1] = hook->output[1] = -1;
     if (read(hook->failed[0], &error, sizeof(error)) < 0)
         error = 0;
-    *in_time = wait_for(pid, timeout, status);
-    take_errors(hook->errors, last, room);
+    *in_time = wait_for(pid, hook->output[0], timeout, status, &tail);
+    last_line(&tail, last, room);
     return error ? (errno = error, -1) : 0;
 }
 
 int op_hook(struct init *init, const struct op_hook *args) {
     const char *path = args->path;
     int timeout = args->timeout > INT_MAX ? INT_MAX : (int)args->timeout, status = 0;
-    struct hook hook = {.input = -1, .errors = -1, .failed = {-1, -1}};
+    struct hook hook = {.input = -1, .output = {-1, -1}, .failed = {-1, -1}};
     char last[200], why[300];
     bool in_time = false;
     if (!open_hook(init, args, &hook)) {

@@ -50,7 +50,7 @@ def run(settings: Settings, parsed: Parsed) -> int:
         output.write(jsontext.dumps(documents) + "\n")
     else:
         rows = [[name for name, _ in _COLUMNS]]
-        rows += [[str(document.get(key, "")) for _, key in _COLUMNS] for document in documents]
+        rows += [[output.one_line(str(document.get(key, ""))) for _, key in _COLUMNS] for document in documents]
         output.write(_table(rows))
     return 0
 
