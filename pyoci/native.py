@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The only door to the C extension, and the one place where an errno becomes an exception.
+"""The only module that imports the C extension. Turns errno into exceptions.
 
-Every function is a thin wrapper of the C function of the same name (csrc/native/native.h) and raises NativeError,
-an OSError that names the step and what it was about.
+Every function is a thin wrapper of the C function of the same name (csrc/native/native.h). It raises NativeError, an
+OSError that names the step and the object.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class NativeError(OSError):
 
 
 class TimedOut(NativeError):
-    """A wait ended because its time was over."""
+    """A wait has exceeded its time."""
 
 
 def _checked(value: int, step: str, about: str = "") -> int:
@@ -44,7 +44,7 @@ def _checked(value: int, step: str, about: str = "") -> int:
 
 
 class Failure:
-    """What init says of a failed operation (struct sync_failure)."""
+    """A report of init about a failed operation (struct sync_failure)."""
 
     __slots__ = ("errno", "kind", "index", "step", "path", "where", "detail")
 
@@ -63,8 +63,8 @@ class Failure:
 
 
 class Message:
-    """One message of a sync socket; ``kind`` is a SYNC_* number of pyoci.protocol, ``sender`` the sender's PID, as
-    the kernel has it (SO_PASSCRED), or 0."""
+    """A message of a sync socket. kind: a SYNC_* number of pyoci.protocol; sender: the sender's PID from the kernel
+    (SO_PASSCRED), or 0."""
 
     __slots__ = ("kind", "payload", "sender", "value")
 
@@ -90,8 +90,8 @@ def plan_memfd(plan: bytes) -> int:
 
 
 def spawn(init: int, fds: Sequence[int], plan: int, sync: int) -> tuple[int, int]:
-    """clone3 and execveat of init. ``fds[n]`` becomes the child's descriptor n (-1: a hole); ``plan`` and ``sync``
-    are numbers of the child. Returns (pid, pidfd); the child may not be init yet."""
+    """Clones a child and executes init in it. fds[n] becomes descriptor n of the child (-1: none); plan and sync are
+    numbers of the child. Returns (pid, pidfd). The child may not have executed init yet."""
     numbers = ffi.new("int[]", fds)
     args = ffi.new("struct spawn *")
     args.init, args.plan, args.sync = init, plan, sync
@@ -101,7 +101,7 @@ def spawn(init: int, fds: Sequence[int], plan: int, sync: int) -> tuple[int, int
 
 
 def socketpair() -> tuple[int, int]:
-    """Returns two ends of a SOCK_SEQPACKET pair, close-on-exec; the first one is told who sends."""
+    """Returns a SOCK_SEQPACKET pair, close-on-exec. The first end receives the credentials of senders."""
     pair = ffi.new("int[2]")
     _checked(lib.pyoci_socketpair(pair), "socketpair")
     return pair[0], pair[1]
@@ -123,7 +123,7 @@ def send(fd: int, message: int, value: int = 0, payload: bytes = b"") -> None:
 
 
 def receive(fd: int, timeout: int = -1) -> Message:
-    """Returns the next sync message; kind SYNC_NONE at the end. ``timeout`` in ms; raises TimedOut, and what
+    """Returns the next sync message, with kind SYNC_NONE at the end. timeout: in ms. Raises TimedOut, and what
     :func:`check_interrupt` raises."""
     while _interrupts >= 0 and wait_two(_interrupts, fd) & 1:
         check_interrupt()
@@ -131,16 +131,18 @@ def receive(fd: int, timeout: int = -1) -> Message:
     sender = ffi.new("int32_t *")
     buffer = ffi.new("char[]", 4096)
     size = lib.pyoci_receive(fd, timeout, head, sender, buffer, 4096)
-    if size == -104:  # ECONNRESET: the other end went without reading all. Said once, before its last message
+    if size == -104:  # ECONNRESET: the peer ended without reading everything; reported once, before its last message
         size = lib.pyoci_receive(fd, timeout, head, sender, buffer, 4096)
     _checked(size, "recvmsg", "sync")
     return Message(head.message, head.value, sender[0], ffi.buffer(buffer, size)[:])
 
 
 def spawn_hook(path: str, args: Sequence[str], env: Sequence[str] | None, stdin: int, output: int) -> int:
-    """Starts a program in a session of its own, which the kernel kills when this process is. env: ``NAME=value``
-    lines; None: what this process has. stdin, output: what becomes 0, and 1 and 2; no other descriptor is passed on.
-    Returns its PID."""
+    """Starts a program in a session of its own. The kernel kills it if this process is killed. Returns its PID.
+
+    env: ``NAME=value`` lines, or None for the environment of this process; stdin: becomes 0; output: becomes 1 and 2.
+    No other descriptor is passed on.
+    """
     kept = [ffi.new("char[]", os.fsencode(path))]
     hook = ffi.new("struct hook_program *", {"path": kept[0], "input": stdin, "output": output})
     rows = [_texts(args, kept)] if env is None else [_texts(args, kept), _texts(env, kept)]
@@ -150,7 +152,7 @@ def spawn_hook(path: str, args: Sequence[str], env: Sequence[str] | None, stdin:
 
 
 def _texts(lines: Sequence[str], kept: list[Any]) -> Any:
-    """Returns a char ** that ends with NULL; its texts live as long as ``kept``."""
+    """Returns a char ** that ends with NULL. Its texts live as long as ``kept``."""
     texts = [ffi.new("char[]", os.fsencode(line)) for line in lines]
     kept += texts
     return ffi.new("char *[]", [*texts, ffi.NULL])
@@ -180,7 +182,7 @@ def sched_setattr(
 
 
 def wait_readable(fd: int, timeout: int) -> bool:
-    """poll(2) for reading (a pidfd: the end of its process); False when ``timeout`` ms are over."""
+    """Waits until a descriptor is readable (a pidfd: its process has ended). Returns False after ``timeout`` ms."""
     value = lib.pyoci_wait_readable(fd, timeout)
     if value == -110:
         return False
@@ -188,7 +190,7 @@ def wait_readable(fd: int, timeout: int) -> bool:
 
 
 def bpf(command: int, attr: bytes) -> int:
-    """bpf(2) with a union bpf_attr in ``attr``; returns the descriptor or 0."""
+    """bpf(2) with a union bpf_attr in ``attr``. Returns the descriptor or 0."""
     buffer = ffi.new("char[]", attr)
     return _checked(lib.pyoci_bpf(command, buffer, len(attr)), "bpf")
 
@@ -210,22 +212,22 @@ def prctl(option: int, argument: int) -> None:
 
 
 def block_signals(signals: int) -> None:
-    """From here on a set of signals (bit N-1: signal N) waits for a :func:`signalfd` (sigprocmask(2), SIG_BLOCK)."""
+    """Blocks a set of signals (bit N-1: signal N), to be read from a :func:`signalfd` (sigprocmask(2), SIG_BLOCK)."""
     _checked(lib.pyoci_block_signals(signals), "rt_sigprocmask")
 
 
 def signalfd(signals: int) -> int:
-    """signalfd(2) of a set of blocked signals: close-on-exec, and never waiting in :func:`take_signal`."""
+    """Returns a signalfd(2) for a set of blocked signals, close-on-exec and non-blocking."""
     return _checked(lib.pyoci_signalfd(signals), "signalfd")
 
 
 def take_signal(fd: int) -> int:
-    """Returns the number of the next signal that waits at a signalfd; 0 if there is none."""
+    """Returns the number of the next signal of a signalfd, or 0 if there is none."""
     return _checked(lib.pyoci_take_signal(fd), "read", "signalfd")
 
 
 def signal_ignored(signum: int) -> bool:
-    """Returns whether a signal is ignored, which is inherited (sigaction(2))."""
+    """Returns whether a signal is ignored, which children inherit (sigaction(2))."""
     return _checked(lib.pyoci_signal_ignored(signum), "sigaction") == 1
 
 
@@ -235,7 +237,7 @@ def signal_default(signum: int) -> None:
 
 
 def wait_two(first: int, second: int) -> int:
-    """poll(2) for reading, without end: 1 (the first), 2 (the second) or 3 (both)."""
+    """Waits until one of two descriptors is readable. Returns 1 (the first), 2 (the second) or 3 (both)."""
     return _checked(lib.pyoci_wait_two(first, second), "poll")
 
 
@@ -243,26 +245,26 @@ _interrupts = -1
 
 
 def interrupt_by(signals: int) -> None:
-    """From here on a set of blocked signals ends ``receive``, and the wait for a hook, by :func:`check_interrupt`.
+    """Lets a set of blocked signals end ``receive``, and the wait for a hook, through :func:`check_interrupt`.
 
-    Not a handler: what one notes just before a wait begins does not end the wait.
+    A handler would not do: if it runs just before a wait, the wait does not end.
     """
     global _interrupts
     _interrupts = signalfd(signals)
 
 
 def interrupts() -> int:
-    """Returns what a wait has to poll besides its own, to call :func:`check_interrupt` when it is readable; -1:
-    nothing."""
+    """Returns a descriptor that waits must poll too, and call :func:`check_interrupt` if it is readable; -1 for
+    none."""
     return _interrupts
 
 
 def check_interrupt() -> None:
-    """Raises KeyboardInterrupt if one of the signals has come, unless our caller had us ignore it."""
+    """Raises KeyboardInterrupt if one of the signals has been received, unless the caller had it ignored."""
     if _interrupts < 0:
         return
     taken = []
-    while number := take_signal(_interrupts):  # all of them: those that came together are one interrupt
+    while number := take_signal(_interrupts):  # all of them: signals that arrive together are one interrupt
         taken.append(number)
     for number in taken:
         if not signal_ignored(number):
@@ -270,7 +272,7 @@ def check_interrupt() -> None:
 
 
 def end_interrupts() -> None:
-    """From here on the signals only wait. Raises KeyboardInterrupt if one has come before."""
+    """Ends interrupts: later signals only stay blocked. Raises KeyboardInterrupt if one has been received before."""
     global _interrupts
     try:
         check_interrupt()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``create``: everything up to the moment when init waits for ``start`` (runtime.md, "Create")."""
+"""``create``: everything until init waits for ``start`` (runtime.md, "Create")."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def create(root: Root, container_id: str, bundle: str, options: CreateOptions) -> State:
     """Creates a container from a bundle and leaves its init waiting.
 
-    bundle: absolute path. Returns the saved state. Raises PyociError; then nothing is left behind.
+    bundle: absolute path. Returns the saved state. Raises PyociError, and then leaves nothing behind.
     """
     config = load.config(bundle, options.config)
     state, pidfd = Creation(Request(container_id, bundle, options, config)).carry_out(root)
@@ -32,10 +32,10 @@ def create(root: Root, container_id: str, bundle: str, options: CreateOptions) -
 
 
 class Creation:
-    """One container in the making: what is asked for, what the host says, what will be done, and what has been done.
+    """The creation of one container: the request, the facts of the host, what will be done, and what has been done.
 
-    Making the object decides everything and changes nothing, which is what ``pyoci plan`` shows; :meth:`carry_out`
-    does it. Raises PyociError where the container cannot be created.
+    The constructor decides everything and changes nothing; ``pyoci plan`` shows the result. :meth:`carry_out` does it.
+    Raises PyociError if the container cannot be created.
     """
 
     __slots__ = (
@@ -61,17 +61,19 @@ class Creation:
             report.debug(f"create {request.id}: checked, {len(self.intent.launch.operations)} operations")
 
     def check(self) -> None:
-        """Looks for what would keep :meth:`carry_out` from cloning init, as far as that can be seen without an effect.
-        Raises PyociError."""
+        """Checks what would prevent :meth:`carry_out` from cloning init, as far as possible without an effect.
+
+        Raises PyociError.
+        """
         for descriptor in launch.open_namespaces(self.intent.launch):
             os.close(descriptor)
 
     def carry_out(self, root: Root, starting: Callable[[], None] | None = None) -> tuple[State, int]:
         """Creates the container.
 
-        starting: also start it, without the poststart hooks, so that init need not wait for another process; called
-        when the program is about to run. Returns the state and a pidfd of init, for the caller to close. Raises
-        PyociError; then nothing is left behind.
+        starting: if given, the container is started too, without the poststart hooks, so that init need not wait for
+        another process; it is called when the program is about to run. Returns the state and a pidfd of init, for the
+        caller to close. Raises PyociError, and then leaves nothing behind.
         """
         self._starting = starting
         with Lock(root.new(self.request.id)) as lock:
@@ -85,16 +87,18 @@ class Creation:
                 raise
 
     def _first_state(self, directory: str) -> State:
-        """Returns the state before there is anything to remember but the cgroup. Not saved yet: what a crash leaves is
-        found by what remember_init() wrote."""
+        """Returns the first state, which has only the cgroup. It is not saved: after a crash, the link that
+        remember_init() wrote is enough."""
         born = {"id": self.request.id, "pid": 0, "started": 0, "boot": processes.boot_id()}
         state = State(directory, {**self.intent.kept, **born, "created": now(), "owner": owner()})
         state.remember_init()
         return state
 
     def _make(self) -> int:
-        """Cgroup, init, hooks, pid file, and for ``run`` the start. Returns init's pidfd. Undoes what it made when a
-        step fails; the state directory is the caller's."""
+        """Creates cgroup and init, runs the hooks, writes the pid file, and for ``run`` starts the program.
+
+        Returns init's pidfd. If a step fails, undoes the others; the caller removes the state directory.
+        """
         self.group.precreate(self.intent.cgroup)
         if report.debugging:
             report.debug(f"create {self.state.id}: made the state directory and the cgroup {self.group.path}")
@@ -124,16 +128,16 @@ class Creation:
             raise
 
     def _answers_ahead(self) -> list[int]:
-        """Returns the answers that init finds when it asks, because nothing of ours has to come before what they allow.
+        """Returns the answers that init finds as soon as it asks, because nothing need be done before.
 
-        Its way into the new root has to wait where the cgroup's manager is told of it or maps are to be written, which
-        is answered first, and where hooks come before.
+        init must wait before the new root if the cgroup's manager has to move it or maps have to be written, and if
+        hooks run before.
         """
         wait = self.group.attaches or self.intent.maps or self.intent.has_hooks(*intent.EARLY_HOOKS)
         return [] if wait else [protocol.SYNC_STATE]
 
     def _spawn(self) -> None:
-        """Opens what init needs, and clones it."""
+        """Opens what init needs, and clones init."""
         opened = launch.open_namespaces(self.intent.launch)
         joined = [*opened]
         options = self.request.options
@@ -163,12 +167,12 @@ class Creation:
             self._launch.answer()
 
     def _while_init_mounts(self) -> None:
-        """What has to be there before the first hook, or before create ends, but not before init begins.
+        """Does what must be done before the first hook, or before create ends, but not before init starts.
 
-        The limits are for the container's own program, and that begins at ``start`` at the earliest.
+        The limits are for the container's program, which starts at ``start`` at the earliest.
         """
         self.group.limit(self.intent.cgroup)
-        self.state.save(durable=False)  # without a process: it is in creation
+        self.state.save(durable=False)  # without a process: status creating
         if self.facts.seccomp:
             _store(f"{self.state.directory}/seccomp.bpf", self.facts.seccomp[0])
         self._launch.expect_child()
@@ -177,9 +181,8 @@ class Creation:
             report.debug(f"create {self.state.id}: set the limits, saved the state")
 
     def _know_init(self) -> None:
-        """From here on ``delete --force`` finds init by its number, also if this process is killed; and the state of
-        the created container is written, to be published. Again if init went on in a child, to be in a joined PID
-        namespace."""
+        """Stores init's PID, so that ``delete --force`` finds it even if this process is killed, and writes the state
+        of the created container, to be published later. Called again when init has continued in a child."""
         assert self._launch.child is not None
         if self._launch.child.pid == self.state.pid:
             return
@@ -189,7 +192,7 @@ class Creation:
         self.state.write()
 
     def _early_hooks(self) -> None:
-        """Runs the hooks that come before the new root, and hands init the state for those that it runs itself."""
+        """Runs the hooks that come before the new root, and sends init the state for the hooks that it runs."""
         for kind in ("prestart", "createRuntime"):
             if report.debugging:
                 steps.tell(steps.hooks(self.intent, kind))
@@ -199,8 +202,8 @@ class Creation:
         self._launch.answer(protocol.SYNC_STATE, self.state.for_hooks("creating") if own else b"")
 
     def _announce(self) -> None:
-        """Completes init, publishes the state and tells the caller, before init is let go: who reads the pid file finds
-        the container created."""
+        """Completes init, publishes the state and informs the caller, all before init continues. Whoever reads the pid
+        file finds a created container."""
         self._launch.settle()
         self._know_init()
         self.state.publish()
@@ -209,7 +212,7 @@ class Creation:
             steps.tell([*steps.settling(self.intent), *steps.saving(self)])
 
     def _start(self, starting: Callable[[], None]) -> None:
-        """What ``start`` does, by the socket that init has had all the time (csrc/plan.h). Raises LaunchError."""
+        """Does what ``start`` does, through the sync socket (csrc/plan.h). Raises LaunchError."""
         starting()
         self._launch.about = f"start {self.state.id}"
         os.unlink(self.state.start_socket)
@@ -218,11 +221,11 @@ class Creation:
         self._launch.expect(protocol.SYNC_NONE)  # the end of the socket: execve closed it
 
     def _undo(self) -> None:
-        """The container was never created: its cgroup goes, and hooks that saw it begin see it end (runtime.md)."""
+        """Removes the cgroup, and runs the poststop hooks if others have run (runtime.md): there is no container."""
         try:
             self.group.discard()
         except CgroupError:
-            pass  # the error that brought us here says more
+            pass  # the first error says more
         if self._hooks_ran and self.intent.has_hooks("poststop"):
             hooks.run_all("poststop", self.intent.hooks["poststop"], self.state.for_hooks("stopped"))
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``delete``: what is left of a stopped container; with force, of any (runtime.md, "Delete")."""
+"""``delete``: removes a stopped container, or with force any container (runtime.md, "Delete")."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 SIGKILL = 9
 MOMENT = 100  # ms
-WAIT = 10.0  # seconds for a killed process to be gone, and for a creation to give up
+WAIT = 10.0  # seconds until a killed process must be gone, and a creation must give up
 
 
 def delete(root: Root, container_id: str, force: bool = False) -> None:
-    """Deletes a container. A created one is ended first, as runc does; a running one only with ``force``.
+    """Deletes a container. A created one is killed first, as in runc; a running one only with ``force``.
 
-    Failed poststop hooks are warnings. Raises NotFound (not with ``force``), StateError where the state is damaged (not
-    with ``force``: then the link ``init`` tells what is to be ended), and PyociError if the container is running.
+    Failed poststop hooks cause warnings. Raises PyociError if the container is running; without ``force`` also
+    NotFound, and StateError if the state is damaged. With ``force`` the link ``init`` then tells which process to kill.
     """
     try:
         directory = root.existing(container_id)
@@ -38,11 +38,11 @@ def delete(root: Root, container_id: str, force: bool = False) -> None:
         root.discard(container_id)
         return
     if force:
-        _end(root, container_id)  # before the lock: a creation that still holds it gives up when its init is gone
+        _end(root, container_id)  # before the lock: a creation that holds it gives up when its init is gone
     with Lock(directory) as lock:
         if not lock.take(WAIT):
             raise PyociError(f"delete {container_id}: it is still being created; kill that pyoci first")
-        if lock.gone():  # by whoever held the lock; what has the name now is not what was to be deleted
+        if lock.gone():  # the holder of the lock deleted it, and the name may be another container now
             if force:
                 return
             raise NotFound(container_id)
@@ -59,7 +59,7 @@ def delete(root: Root, container_id: str, force: bool = False) -> None:
 
 
 def destroy(state: State) -> None:
-    """``delete`` with force, of a container that this process has at hand: it made it, or was to start it."""
+    """Deletes a container that this process has created or was about to start, with force."""
     with Lock(state.directory) as lock:
         if not lock.take(WAIT):
             raise PyociError(f"delete {state.id}: somebody else has deleted it for {WAIT:.0f} s now")
@@ -68,7 +68,7 @@ def destroy(state: State) -> None:
 
 
 def _load(root: Root, container_id: str) -> State:
-    """Returns the state, if it is about what was created. Raises StateError."""
+    """Returns the state if it agrees with the link ``init``. Raises StateError."""
     state = State.load(root, container_id)
     remembered = Remembered.load(state.directory)
     if remembered is not None and remembered.contradicts(state):
@@ -95,8 +95,7 @@ def _delete(state: State, force: bool) -> None:
 
 
 def _about_to_end(state: State) -> bool:
-    """Returns whether init ends within a moment: who sends SIGKILL and deletes right after it need not wait in
-    between."""
+    """Returns whether init ends within a moment, so that callers need not wait between SIGKILL and delete."""
     pidfd = state.open_init()
     if pidfd < 0:
         return True
@@ -107,7 +106,7 @@ def _about_to_end(state: State) -> bool:
 
 
 def stop(state: State) -> None:
-    """Kills init and all that is in the container's cgroup, and waits for the end. Raises PyociError."""
+    """Kills init and everything in the container's cgroup, and waits for their end. Raises PyociError."""
     pidfd = state.open_init()
     if pidfd < 0:
         return
@@ -130,9 +129,9 @@ def _kill(pidfd: int, group: Cgroup | None, container_id: str) -> None:
 
 
 def _end(root: Root, container_id: str) -> None:
-    """Kills init and the cgroup's processes by what is remembered, even if the state is damaged or being made.
+    """Kills init and the processes of the cgroup that the link ``init`` names, even if there is no valid state.
 
-    Where init is dead, nobody waits for it, and _remove_group kills what it left.
+    If init is dead, _remove_group kills what it has left.
     """
     directory = root.container(container_id)
     remembered = Remembered.load(directory)
@@ -163,7 +162,7 @@ def _remembered_group(directory: str) -> Cgroup | None:
     if remembered is None:
         return None
     try:
-        path = cgroup.resolve(remembered.path, "")  # which refuses what leads out of the hierarchy
+        path = cgroup.resolve(remembered.path, "")  # refuses paths that lead out of the hierarchy
         return cgroup.manage(cgroup.host(), path, remembered.manager)
     except PyociError:
         return None

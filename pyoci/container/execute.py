@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``exec``: one more process in a running container."""
+"""``exec``: runs another process in a running container."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 
 def execute(state: State, process: ProcessConfig, options: ExecOptions) -> Child:
-    """Runs ``process`` in the container of ``state``, and returns when its execve has succeeded.
+    """Runs ``process`` in the container of ``state``. Returns when its execve has succeeded.
 
-    The child is this process's own to wait for. Raises NotRunning, LaunchError, SpecError.
+    The process is a child of this one, which has to wait for it. Raises NotRunning, LaunchError, SpecError.
     """
     if not options.detach:
         from pyoci.container.terminal import hold_signals
@@ -47,8 +47,10 @@ def execute(state: State, process: ProcessConfig, options: ExecOptions) -> Child
 
 
 def run(state: State, process: ProcessConfig, options: ExecOptions) -> int:
-    """``execute`` for a caller that waits. Returns the exit status of the process, or 128 and its signal; 0 as soon
-    as it runs if it is detached. Raises like ``execute``."""
+    """Calls ``execute`` and waits for the process, unless it is detached.
+
+    Returns its exit status, or 128 plus its signal; 0 if it is detached. Raises like ``execute``.
+    """
     if options.detach:
         os.close(execute(state, process, options).pidfd)
         return 0
@@ -80,7 +82,7 @@ def _spawn(running: launch.Launch, target: int, group: Cgroup, options: ExecOpti
 
 
 def _open_running(state: State, options: ExecOptions) -> int:
-    """Returns a pidfd of init. Raises NotRunning; a paused container would leave the process hanging."""
+    """Returns a pidfd of init. Raises NotRunning, and PyociError if the container is paused, where exec would hang."""
     status = state.status()
     if status not in ("running", "created", "paused"):
         raise NotRunning(state.id, "exec", status)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Looks up what a plan must know of the host. Reads only, but for the cache of compiled filters."""
+"""Collects the facts of the host that a plan needs. Only the cache of compiled filters is written."""
 
 from __future__ import annotations
 
@@ -40,8 +40,7 @@ def for_create(request: Request, host: Host, group: Cgroup) -> Facts:
 
 
 def for_exec(state: State, group: Cgroup, options: ExecOptions) -> Facts:
-    """Returns the facts for ``exec``: what ``create`` left in the state directory. group: where the process is to
-    be."""
+    """Returns the facts for ``exec``, which ``create`` left in the state directory. group: for the new process."""
     facts = Facts(state.bundle)
     facts.cgroup = _doors(group)
     facts.personality = state.personality if state.personality >= 0 else None
@@ -54,7 +53,7 @@ def for_exec(state: State, group: Cgroup, options: ExecOptions) -> Facts:
 
 
 def _filter(state: State) -> bytes:
-    """Returns the filter that ``create`` left. Raises StateError."""
+    """Returns the filter that ``create`` has stored. Raises StateError."""
     path = f"{state.directory}/seccomp.bpf"
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)

@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hooks that run in the runtime's namespaces: prestart, createRuntime, poststart and poststop.
+"""Runs the hooks in the runtime's namespaces: prestart, createRuntime, poststart and poststop.
 
 The specification is config.md, "POSIX-platform Hooks". Each hook is a session of its own and gets the state on standard
-input. Its environment is the one that config.json gives, or else the runtime's. It is killed if the runtime is.
+input. Its environment comes from config.json, or else from the runtime. It is killed if the runtime is killed.
 
-It has no time limit unless its config gives one (the specification sets none); with one, the whole group is killed at
-its end. What it prints is kept up to a bound, for the error message. The runtime waits for the hook itself, never for
-what the hook left running; such a process loses the pipe that it printed to, and so redirects its output, as daemons
-do.
+A hook has a time limit only if its config sets one. When it is over, the whole process group is killed. The end of its
+output is kept for the error message. The runtime waits only for the hook itself, not for processes that the hook leaves
+running. These lose the pipe to which they print, so they should redirect their output, as daemons do.
 """
 
 from __future__ import annotations
@@ -25,28 +24,27 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyoci.config.documents import Hook
 
-KILL_WAIT = 5.0  # seconds for a killed hook to be gone: only one stuck in the kernel needs longer
-_KEPT = 8192  # bytes of output, the last ones
-_LONGEST = 1 << 30  # ms: what poll(2) takes is an int
+KILL_WAIT = 5.0  # seconds until a killed hook must be gone; only one stuck in the kernel takes longer
+_KEPT = 8192  # the last bytes of the output
+_LONGEST = 1 << 30  # ms: poll(2) takes an int
 _SHOWN = 200  # characters of its last line
 
-# What execve says for a program that cannot be run. The plain words of ENOENT and EACCES would be taken by
-# engines for a fault of the container's own program.
+# Why a program cannot be run. Engines would take the texts of ENOENT and EACCES for a fault of the container's program.
 _REASONS = {errno.ENOENT: "no such program on the host", errno.EACCES: "not executable"}
 
 
 def run(kind: str, hooks: list[Hook], state: bytes) -> None:
-    """Runs hooks one after the other; the first that fails ends the list.
+    """Runs hooks one after the other, until one fails.
 
-    kind: ``createRuntime`` and so on, for messages; hooks: as config.json has them; state: the JSON text for their
-    standard input. Raises HookError; whether that is fatal is the caller's to know.
+    kind: ``createRuntime`` and so on, for messages; hooks: as in config.json; state: the JSON text for their standard
+    input. Raises HookError.
     """
     for index, hook in enumerate(hooks):
         _run_one(hook_words(kind, index, hook["path"]), hook, state, f"/hooks/{kind}/{index}")
 
 
 def run_all(kind: str, hooks: list[Hook], state: bytes) -> None:
-    """Runs every hook and warns of each that fails, as the specification wants for poststop. Takes what run takes."""
+    """Runs every hook and warns of each that fails, as the specification demands for poststop."""
     for index, hook in enumerate(hooks):
         try:
             _run_one(hook_words(kind, index, hook["path"]), hook, state, f"/hooks/{kind}/{index}")
@@ -79,7 +77,7 @@ def _spawn(hook: Hook, state: bytes, output: int) -> int:
     """Starts a hook. Returns its PID. Raises OSError."""
     path = hook["path"]
     expect_children()
-    # a file, not a pipe: a hook that never reads its input cannot block or kill the runtime
+    # A file instead of a pipe, so that a hook that does not read its input cannot block or kill the runtime.
     stdin = os.memfd_create("state", os.MFD_CLOEXEC)
     try:
         os.pwrite(stdin, state, 0)
@@ -90,13 +88,13 @@ def _spawn(hook: Hook, state: bytes, output: int) -> int:
 
 
 def _last_of_each(lines: list[str]) -> list[str]:
-    """``NAME=value`` lines; of a name that stands twice the last counts, for getenv(3) takes the first."""
+    """Returns ``NAME=value`` lines with each name once. The last one counts, but getenv(3) would take the first."""
     found = {line.partition("=")[0]: line for line in lines if "=" in line[1:]}
     return list(found.values())
 
 
 def _wait(pid: int, output: int, timeout: float | None) -> tuple[bytes, str]:
-    """Waits for the hook, reading what it prints; returns the last of that and, unless it succeeded, how it ended."""
+    """Waits for the hook and reads its output. Returns the end of the output, and how the hook failed, or ""."""
     import select
 
     os.set_blocking(output, False)
@@ -120,13 +118,13 @@ def _wait(pid: int, output: int, timeout: float | None) -> tuple[bytes, str]:
                     poll.unregister(output)
             if pidfd in events:
                 _, status = os.waitpid(pid, 0)
-                # what is left, one read: whatever the hook left running may go on writing for ever
+                # The rest, with one read: a process that the hook left running may write for ever.
                 kept = (kept + _read(output))[-_KEPT:]
                 return kept, _ending(os.waitstatus_to_exitcode(status))
             if end is not None and time.monotonic() >= end:
                 _kill_group(pid, pidfd)
                 return kept, f"ran out of its {timeout} s and was killed"
-    except BaseException:  # an interrupt: nobody would wait for it any more
+    except BaseException:  # an interrupt: nothing would wait for the hook any more
         _kill_group(pid, pidfd)
         raise
     finally:
@@ -134,7 +132,7 @@ def _wait(pid: int, output: int, timeout: float | None) -> tuple[bytes, str]:
 
 
 def _read(output: int) -> bytes:
-    """Returns what the pipe holds, at most 64 KiB; empty at its end."""
+    """Returns the content of the pipe, at most 64 KiB; empty at its end."""
     try:
         return os.read(output, 65536)
     except BlockingIOError:
@@ -142,7 +140,7 @@ def _read(output: int) -> bytes:
 
 
 def _kill_group(pid: int, pidfd: int) -> None:
-    """Kills the hook with all that stayed in its group, and reaps it. The wait is bounded."""
+    """Kills the process group of the hook, and reaps the hook. The wait is bounded."""
     import select
 
     try:
@@ -162,6 +160,6 @@ def _ending(code: int) -> str:
 
 
 def _last_line(kept: bytes) -> str:
-    """Returns the last line that the hook printed, shortened, with a colon before it; empty when it printed none."""
+    """Returns the last line of the output, shortened, after a colon; empty if there was no output."""
     lines = kept.decode("utf-8", "replace").strip().splitlines()
     return f": {plain(lines[-1].strip(), _SHOWN)}" if lines else ""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a pod's supervisor needs of the host besides containers: mounts, the control group around those of its
-containers, and who is whose parent.
+"""What the supervisor of a pod needs from the host: mounts, a control group for those of its containers, and the roles
+of parent and subreaper.
 
-The mounts are in this process's mount namespace. Nothing here is on the hot path.
+Mounts are made in the mount namespace of this process. Nothing here is on the hot path.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _SIGKILL = 9
 
 
 def tmpfs(target: str, mode: int, size: int | None = None, noexec: bool = False) -> None:
-    """Mounts an empty tmpfs at ``target``. mode: of its root; size: bytes, None for half of the memory.
+    """Mounts an empty tmpfs at ``target``. mode: of its root; size: in bytes, or None for half of the memory.
 
     Raises PyociError.
     """
@@ -32,7 +32,7 @@ def tmpfs(target: str, mode: int, size: int | None = None, noexec: bool = False)
 
 
 def overlay(target: str, lower: str, upper: str, work: str) -> None:
-    """Mounts a view of ``lower`` at ``target`` whose changes go to ``upper``: an image is never written to.
+    """Mounts an overlay at ``target``. Changes go to ``upper``, so that the image, ``lower``, is never written to.
 
     Raises PyociError.
     """
@@ -45,7 +45,7 @@ def overlay(target: str, lower: str, upper: str, work: str) -> None:
 
 
 def unmount(target: str) -> None:
-    """Detaches what is mounted at ``target``, which is not followed if it is a symlink; nothing there is fine.
+    """Detaches the mount at ``target``, if there is one. A symlink is not followed.
 
     Raises PyociError.
     """
@@ -57,7 +57,7 @@ def unmount(target: str) -> None:
 
 
 def unmount_below(directory: str) -> None:
-    """Detaches every mount below ``directory`` (a path without symlinks), the innermost first. Raises PyociError."""
+    """Detaches every mount below ``directory`` (a path without symlinks), innermost first. Raises PyociError."""
     with open("/proc/self/mountinfo", "rb") as file:
         points = [_plain(line.split()[4]) for line in file]
     for point in reversed(points):
@@ -66,12 +66,12 @@ def unmount_below(directory: str) -> None:
 
 
 def unified_cgroups() -> bool:
-    """Returns whether this host has cgroup v2 and nothing else. Raises CgroupError."""
+    """Returns whether this host has only cgroup v2. Raises CgroupError."""
     return cgroup.host().unified
 
 
 def remove_cgroup(path: str, manager: str) -> None:
-    """Removes a control group that held those of containers; one that is not there is fine. Raises CgroupError.
+    """Removes a control group that contained those of containers, if it exists. Raises CgroupError.
 
     path: from the root of the hierarchies; manager: that of the containers.
     """
@@ -79,13 +79,13 @@ def remove_cgroup(path: str, manager: str) -> None:
 
 
 def adopt_orphans() -> None:
-    """Makes this process the parent of every descendant whose own parent ends (PR_SET_CHILD_SUBREAPER, prctl(2))."""
+    """Makes this process the subreaper of its descendants (PR_SET_CHILD_SUBREAPER, prctl(2))."""
     native.prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def end_with(parent: int) -> None:
-    """Has the kernel kill this process when its parent ends (PR_SET_PDEATHSIG, prctl(2)), or ends it if the parent,
-    whose PID was ``parent``, has ended already.
+    """Lets the kernel kill this process when its parent ends (PR_SET_PDEATHSIG, prctl(2)). Exits if the parent, with
+    the PID ``parent``, has already ended.
     """
     native.prctl(_PR_SET_PDEATHSIG, _SIGKILL)
     if os.getppid() != parent:
@@ -100,12 +100,12 @@ def _mount(source: str, target: str, kind: str, flags: int, options: str) -> Non
 
 
 def _escaped(path: str, also: str = "") -> str:
-    """Returns a path as overlayfs reads it in its options."""
+    """Returns a path in the form of overlayfs' options."""
     return "".join("\\" + letter if letter in "\\," + also else letter for letter in path)
 
 
 def _plain(field: bytes) -> str:
-    """Returns a path of mountinfo, where blanks and backslashes are octal escapes (proc(5))."""
+    """Decodes a path of mountinfo, where blanks and backslashes are octal escapes (proc(5))."""
     for escaped, letter in ((b"\\040", b" "), (b"\\011", b"\t"), (b"\\012", b"\n"), (b"\\134", b"\\")):
         field = field.replace(escaped, letter)
     return os.fsdecode(field)

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All that ``create`` or ``exec`` will do, decided before any of it is done. Pure: a document and facts go in.
+"""Decides everything that ``create`` or ``exec`` will do, before anything is done. Pure functions of configuration and
+facts.
 
-``create``, ``run``, ``exec`` and ``pyoci plan`` decide by these functions and by no others.
+``create``, ``run``, ``exec`` and ``pyoci plan`` all use these functions.
 """
 
 from __future__ import annotations
@@ -24,16 +25,16 @@ if TYPE_CHECKING:
     from pyoci.plan.facts import Facts
     from pyoci.plan.order import LaunchPlan
 
-EARLY_HOOKS = ("prestart", "createRuntime", "createContainer")  # they run before the root is pivoted
-LATER_HOOKS = ("startContainer", "poststart", "poststop")  # what later verbs must know of
+EARLY_HOOKS = ("prestart", "createRuntime", "createContainer")  # run before pivot_root
+LATER_HOOKS = ("startContainer", "poststart", "poststop")  # needed by later verbs
 
 
 class Intent:
     """What will be done.
 
-    launch: init's operations, and how it is cloned; hooks: kind → list, of all kinds that have any; maps: (``gid`` or
-    ``uid``, the text of its map) in the order of writing, none without a new user namespace; cgroup: what ``create``
-    does to the cgroup; kept: what is written to the state, but for what only the clone tells.
+    launch: init's operations, and how it is cloned; hooks: kind → list, of all kinds with hooks; maps: (``gid`` or
+    ``uid``, the text of its map) in the order of writing, empty without a new user namespace; cgroup: what ``create``
+    does to the cgroup; kept: what is written to the state, except what only the clone determines.
     """
 
     __slots__ = ("cgroup", "hooks", "kept", "launch", "maps")
@@ -79,7 +80,7 @@ def to_execute(process: ProcessConfig, namespaces: list[str], facts: Facts) -> I
 
 
 def check_terminal(process: ProcessConfig, options: LaunchOptions) -> None:
-    """What a document and flags that are right by themselves may get wrong together. Raises SpecError."""
+    """Checks a document and flags that are valid by themselves, but may not fit together. Raises SpecError."""
     has_socket = bool(options.console_socket) or options.console_fd >= 0
     at = f"{process.at}/terminal"
     if process.terminal and not has_socket:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``kill``: a signal to init, or to all processes of the container (runtime.md, "Kill")."""
+"""``kill``: sends a signal to init, or to all processes of the container (runtime.md, "Kill")."""
 
 from __future__ import annotations
 
@@ -18,11 +18,10 @@ ESRCH = 3
 
 
 def kill(root: Root, container_id: str, signum: int, everything: bool = False) -> None:
-    """Sends ``signum``; ``everything``: to each process of the cgroup, and no error if there is none.
+    """Sends ``signum`` to init. everything: to each process of the cgroup, without an error if there is none.
 
-    A container that shares its PID namespace does not end with its init, so SIGKILL then goes to all that is left, also
-    if init is gone.
-    Raises NotFound, NotRunning.
+    A container that shares its PID namespace does not end with its init. SIGKILL then goes to all processes, even if
+    init is gone. Raises NotFound, NotRunning.
     """
     state = State.load(root, container_id)
     if everything:

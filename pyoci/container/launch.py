@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a launch plan to a process: descriptors, clone3, and the talk with init (drawn in csrc/plan.h)."""
+"""Launches a process from a plan: descriptors, clone3, and the protocol with init (drawn in csrc/plan.h)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ INIT = os.path.join(native.LIBEXEC, "pyoci-init")
 LOWERED = "lowering it takes CAP_SYS_RESOURCE, which this process does not have"
 SIGNAL_HINTS = {SIGSYS: ": the seccomp filter refuses a system call that pyoci-init needs"}
 
-# What messages of init say, for --debug.
+# What the messages of init mean, for --debug.
 _PROGRESS = {
     protocol.SYNC_MOUNTED: "init has prepared the mounts",
     protocol.SYNC_CREATED: "init waits for start",
@@ -37,7 +37,7 @@ _PROGRESS = {
 
 
 class Child:
-    """A process that init's plan began: ``pid`` on the host, and ``pidfd``, which the holder closes."""
+    """A launched process: its ``pid`` on the host, and a ``pidfd``, which the owner of this object closes."""
 
     __slots__ = ("pid", "pidfd")
 
@@ -47,10 +47,10 @@ class Child:
 
 
 class Launch:
-    """One launch: ``spawn`` the child, ``expect`` its messages, ``answer`` them. A context manager: what is left
-    unfinished is killed and reaped.
+    """One launch: ``spawn`` the child, ``expect`` its messages, ``answer`` them. As a context manager, kills and reaps
+    a child that is not finished.
 
-    about: verb and container, for messages; document: what asks for the plan's operations: config.json, or the
+    about: verb and container, for messages; document: the document that asks for the operations, config.json or the
     process document of ``exec``.
     """
 
@@ -75,9 +75,9 @@ class Launch:
         self._sync = -1
         self._opened: list[int] = []
         self._clones = plan.early_clones + plan.late_clones
-        self._group = 0  # the first child leads a process group, which its children leave when they are complete
+        self._group = 0  # the first child leads a process group, which complete children leave
         self._cgroup: Cgroup | None = None
-        self._gone: list[int] = []  # children that went on in a child, and are to be reaped
+        self._gone: list[int] = []  # children that have continued in a child, to be reaped
         self.child: Child | None = None
         self.finished = False
 
@@ -99,7 +99,7 @@ class Launch:
             _reap(pid)
 
     def _kill_unknown(self) -> None:
-        """Ends a child of init's that has not said a word yet: it is known by its group alone."""
+        """Kills a child of init that has not sent a message yet. It is known only by its process group."""
         try:
             os.killpg(self._group, SIGKILL)
             for _ in range(1000):
@@ -121,8 +121,8 @@ class Launch:
         group: Cgroup | None = None,
         ahead: Sequence[int] = (),
     ) -> None:
-        """clone3 of init. ``ahead``: answers to what it has not asked yet, so that it goes on without a wait.
-        Descriptors stay the caller's."""
+        """Clones init. ahead: answers to messages that init will send, so that it need not wait. The caller keeps its
+        descriptors."""
         processes.expect_children()
         layout = self._plan.layout
         if report.debugging:
@@ -156,7 +156,7 @@ class Launch:
         self._opened.remove(remote)
 
     def answer(self, message: int = protocol.SYNC_GO, payload: bytes = b"") -> None:
-        """Lets init go on. That it has gone meanwhile is for the next ``expect`` to tell."""
+        """Lets init continue. If it has ended, the next ``expect`` reports it."""
         try:
             native.send(self._sync, message, 0, payload)
         except native.NativeError as error:
@@ -164,9 +164,10 @@ class Launch:
                 raise
 
     def expect(self, *kinds: int) -> native.Message:
-        """Returns the next message, which must be one of ``kinds``. Raises LaunchError if init failed or is gone.
+        """Returns the next message, which must be one of ``kinds``. Raises LaunchError if init failed or has ended.
 
-        Whoever is in the container may speak for a process that is visible there: a child counts only if it is ours.
+        A process in the container may send messages for a process that is visible there, so a child counts only if it
+        is a child of this process.
         """
         message = native.receive(self._sync)
         if message.kind == protocol.SYNC_CHILD and self._clones:
@@ -182,12 +183,15 @@ class Launch:
         return message
 
     def expect_child(self) -> None:
-        """Waits for init to be in its cgroup and namespaces: for the clones that come before any other message."""
+        """Waits until init is in its cgroup and namespaces, that is, for the clones before any other message."""
         while self._clones > self._plan.late_clones:
             self.expect(protocol.SYNC_CHILD)
 
     def _replace(self, pid: int) -> None:
-        """Init has gone on in a child, which is ours (CLONE_PARENT), so that its number cannot be reused."""
+        """Replaces the child by its own child.
+
+        That is ours too (CLONE_PARENT), so its PID cannot be reused meanwhile.
+        """
         before = self.child
         assert before is not None
         try:
@@ -199,7 +203,7 @@ class Launch:
         os.close(before.pidfd)
 
     def write_maps(self, maps: Sequence[tuple[str, str]]) -> None:
-        """The user and group maps of a new user namespace (user_namespaces(7)): kind, text. Raises SpecError."""
+        """Writes the user and group maps of a new user namespace (user_namespaces(7)). Raises SpecError."""
         assert self.child is not None
         for kind, text in maps:
             try:
@@ -208,7 +212,7 @@ class Launch:
                 raise SpecError(f"/linux/{kind}Mappings", f"the kernel refuses the map: {error.strerror}") from error
 
     def settle(self) -> None:
-        """Sets on the process, which is complete, what is set from outside. Raises SpecError."""
+        """Applies the settings of the complete process that are made from outside. Raises SpecError."""
         assert self.child is not None
         for setting in self._plan.outside:
             try:
@@ -217,7 +221,7 @@ class Launch:
                 else:
                     _set_scheduling(self.child.pid, setting.inner)
             except ProcessLookupError:
-                return  # it has failed and ended: the next expect() tells why
+                return  # it has failed and ended; the next expect() reports why
             except OSError as error:
                 reason = f"the kernel refuses it: {os.strerror(error.errno or 0).lower()}"
                 pointer = setting.where if self._document == CONFIG else setting.where.removeprefix("/process")
@@ -226,11 +230,11 @@ class Launch:
                 raise SpecError(pointer, reason, asked, hint, self._document) from error
 
     def _ended(self) -> PyociError:
-        """Returns the error for init's end without a word."""
+        """Returns the error for an init that ended without a message."""
         assert self.child is not None
         native.wait_readable(self.child.pidfd, 2000)
         end = os.waitid(os.P_PID, self.child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-        if end is not None and end.si_status == 0:  # it went on in a child
+        if end is not None and end.si_status == 0:  # it continued in a child
             _reap(self.child.pid)
             try:
                 end = os.waitid(os.P_PGID, self._group, os.WEXITED | os.WNOHANG | os.WNOWAIT)
@@ -244,7 +248,7 @@ class Launch:
         return LaunchError(f"{self.about}: pyoci-init was killed by signal {end.si_status}{hint}")
 
     def tell(self, options: LaunchOptions) -> None:
-        """Tells the caller who the process is, by pidfd and pid file. Raises LaunchError."""
+        """Sends the pidfd and writes the pid file that the caller asked for. Raises UsageError, PyociError."""
         assert self.child is not None
         if options.pidfd_socket:
             from pyoci.container.terminal import send_pidfd
@@ -254,21 +258,21 @@ class Launch:
             pidfile.write(options.pid_file, self.child.pid, self.about)
 
     def finish(self) -> Child:
-        """Returns the launch is done: the process lives on."""
+        """Ends the launch. The process keeps running. Returns it."""
         assert self.child is not None
         self.finished = True
         return self.child
 
 
 def out_of_memory(about: str, group: Cgroup) -> OutOfMemory:
-    """Returns the error for a launch that the kernel ended for want of memory."""
+    """Returns the error for a launch that the kernel ended at the memory limit."""
     limit = group.memory_limit()
     words = f"the kernel killed pyoci-init, out of memory ({limit}); raise /linux/resources/memory/limit"
     return OutOfMemory(f"{about}: {words}")
 
 
 def _reap(pid: int) -> None:
-    """Of a process that has ended, or is about to; one that a frozen cgroup keeps is left to who comes after us."""
+    """Reaps a process that has ended. One that a frozen cgroup holds is left to the next parent."""
     try:
         os.waitpid(pid, os.WNOHANG)
     except ChildProcessError:
@@ -276,7 +280,7 @@ def _reap(pid: int) -> None:
 
 
 def _inherited(number: int) -> int:
-    """Returns a descriptor that the caller gave us; what we opened ourselves is close-on-exec and never handed on."""
+    """Returns the descriptor if the caller passed it, or -1. Our own ones are close-on-exec and never passed on."""
     try:
         return number if os.get_inheritable(number) else -1
     except OSError:
@@ -297,7 +301,7 @@ def _write(path: str, text: str) -> None:
 
 
 def open_namespaces(plan: LaunchPlan) -> list[int]:
-    """Descriptors of the namespaces to join, each proved to be of the kind that config.json says (ioctl_ns(2)).
+    """Opens the namespaces to join, and checks that each has the configured type (ioctl_ns(2)). Returns descriptors.
 
     Raises SpecError.
     """
@@ -330,12 +334,12 @@ _NAMES = {one.kind: one.name for one in vars(ops).values() if isinstance(one, ty
 
 
 def failed(about: str, failure: native.Failure, document: str = CONFIG) -> LaunchError:
-    """Returns the error of a failed operation, in one line; the texts that engines match are docs/engines.md's."""
+    """Returns the error of a failed operation, on one line, with the texts that engines match (docs/engines.md)."""
     if failure.kind in (protocol.PLAN_PROGRAM, protocol.PLAN_EXECVE):
         return LaunchError(_program_text(about, failure), failure.errno)
     reason = os.strerror(failure.errno).lower() if failure.errno else ""
     if failure.errno == ENOENT:
-        reason = "nothing is there"  # ENOENT's own text says to podman and docker that the program is missing
+        reason = "nothing is there"  # podman and docker take the text of ENOENT for a missing program
     elif failure.errno == ENOTDIR:
         reason = "a part of the path is a file"
     name = _NAMES.get(failure.kind, f"operation {failure.index}") if failure.kind else "start pyoci-init"
@@ -360,7 +364,7 @@ def _program_text(about: str, failure: native.Failure) -> str:
     if failure.errno in (EACCES, EISDIR):
         reason = reason.lower()
     if failure.errno == EISDIR:
-        reason += ": permission denied"  # what podman looks for, besides docker's "is a directory"
+        reason += ": permission denied"  # podman looks for this, docker for "is a directory"
     hint = ""
     if failure.step == "execve" and failure.errno == ENOENT:
         hint = "; the interpreter that it names is missing"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a container's state is kept: ROOT/ID, both closed to everyone else."""
+"""The directories of states: ROOT/ID. Both are closed to other users."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ALLOWED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ012345
 
 
 def check_id(container_id: str) -> str:
-    """Returns the ID itself, if it may become a file's name: the characters that runc allows. Raises InvalidId."""
+    """Returns the ID if it may be a file name. The allowed characters are those of runc. Raises InvalidId."""
     if not container_id:
         raise InvalidId("container ID is empty; give a name of letters, digits and _ + - .")
     if len(container_id) > ID_MAX:
@@ -25,7 +25,7 @@ def check_id(container_id: str) -> str:
 
 
 class Root:
-    """The state root. Nothing is made until ``new``."""
+    """The state root. It is created by ``new``."""
 
     __slots__ = ("path",)
 
@@ -33,12 +33,12 @@ class Root:
         self.path = path
 
     def container(self, container_id: str) -> str:
-        """Returns the directory of a container's state, whether it exists or not. Raises InvalidId."""
+        """Returns the directory of a container's state, which need not exist. Raises InvalidId."""
         return f"{self.path}/{check_id(container_id)}"
 
     def existing(self, container_id: str) -> str:
         """Returns the directory of an existing container. Raises InvalidId, NotFound, and StateError for a symlink or a
-        file, which somebody else has put there."""
+        file, which is not pyoci's."""
         directory = self.container(container_id)
         try:
             kind = stat.S_IFMT(os.lstat(directory).st_mode)
@@ -50,13 +50,13 @@ class Root:
         return directory
 
     def discard(self, container_id: str) -> None:
-        """Removes what has the place of a state directory and is none: the symlink itself, or the file."""
+        """Removes a symlink (not its target) or a file in the place of a state directory."""
         os.unlink(self.container(container_id))
 
     def new(self, container_id: str) -> str:
-        """Makes the directory, which is what takes the ID: of several at once, one wins.
+        """Creates the directory, and thereby reserves the ID: of several callers, one succeeds.
 
-        Raises InvalidId, AlreadyExists, and PyociError when the root cannot be made.
+        Raises InvalidId, AlreadyExists, and PyociError if the root cannot be created.
         """
         directory = self.container(container_id)
         try:
@@ -75,7 +75,7 @@ class Root:
         return directory
 
     def ids(self) -> list[str]:
-        """Returns the IDs of all containers, sorted; none where the root does not exist."""
+        """Returns the IDs of all containers, sorted; none if the root does not exist."""
         try:
             with os.scandir(self.path) as entries:
                 names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
@@ -85,7 +85,7 @@ class Root:
 
 
 class Lock:
-    """An exclusive lock of a container's state directory, held while it is created or deleted (flock(2)).
+    """An exclusive lock of a container's state directory, for its creation and deletion (flock(2)).
 
     It ends with the process, so a killed runtime leaves none behind.
     """
@@ -97,7 +97,10 @@ class Lock:
         self._descriptor = -1
 
     def take(self, seconds: float = 0.0) -> bool:
-        """Takes the lock; waits at most ``seconds``. False if another holds it; True if the directory is gone too."""
+        """Takes the lock.
+
+        Waits at most ``seconds``. Returns False if it is held; True also if the directory is gone.
+        """
         import fcntl
 
         try:
@@ -111,11 +114,11 @@ class Lock:
         return True
 
     def gone(self) -> bool:
-        """Returns whether the directory that was locked has been removed; another may have its name by now."""
+        """Returns whether the locked directory has been removed. Another one may have its name now."""
         return self._descriptor < 0 or os.fstat(self._descriptor).st_nlink == 0
 
     def _wait(self, seconds: float) -> bool:
-        """flock has no time limit of its own, so an alarm interrupts it."""
+        """Waits for the lock. flock has no time limit, so an alarm interrupts it."""
         import _signal
         import fcntl
 
@@ -150,7 +153,7 @@ class Lock:
 
 
 def remove_directory(directory: str) -> None:
-    """Removes a state directory with all that is in it. No symlink is followed. One that is gone is fine."""
+    """Removes a state directory and its contents, if it exists. No symlink is followed."""
     try:
         place = os.open(directory, OPEN_DIRECTORY)
         try:
@@ -163,11 +166,11 @@ def remove_directory(directory: str) -> None:
 
 
 def _empty(place: int) -> None:
-    """Removes what a directory holds."""
+    """Removes the contents of a directory."""
     for name in os.listdir(place):
         try:
             os.unlink(name, dir_fd=place)
-        except IsADirectoryError:  # none of ours: a state directory has only files
+        except IsADirectoryError:  # not pyoci's: a state directory has only files
             below = os.open(name, OPEN_DIRECTORY, dir_fd=place)
             try:
                 _empty(below)

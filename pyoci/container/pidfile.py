@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pid file that engines read: decimal, no newline, complete or not there at all."""
+"""Writes the pid file that engines read: decimal, without a newline, complete or absent."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pyoci.errors import PyociError, reason
 
 
 def write(path: str, pid: int, about: str) -> None:
-    """Writes ``pid`` (as the host sees it) to ``path`` by a temporary file in the same directory and a rename.
+    """Writes ``pid`` (on the host) to ``path``, with a temporary file in the same directory and a rename.
 
-    An engine that watches the path sees either no file or the whole number. about: the verb and the container, for the
-    message. Raises PyociError.
+    An engine that watches the path sees no file or the whole number. about: verb and container, for messages. Raises
+    PyociError.
     """
     try:
         _replace(*os.path.split(os.path.abspath(path)), b"%d" % pid)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Processes of the host, told apart from later ones with the same number (proc_pid_stat(5), pidfd_open(2))."""
+"""Identifies processes of the host, even if their PIDs are reused (proc_pid_stat(5), pidfd_open(2))."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _DEAD = frozenset("ZXx")
 
 
 def expect_children() -> None:
-    """A caller may have us ignore SIGCHLD; then children would vanish unreaped, with their status (waitpid(2))."""
+    """Resets SIGCHLD if the caller had it ignored. The status of children would be lost otherwise (waitpid(2))."""
     if native.signal_ignored(SIGCHLD):
         native.signal_default(SIGCHLD)
 
 
 def start_time(pid: int) -> int:
-    """When a living process started, in clock ticks since boot; 0 if it is dead or a zombie."""
+    """Returns when a living process started, in clock ticks since boot; 0 if it is dead or a zombie."""
     try:
         descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -29,7 +29,7 @@ def start_time(pid: int) -> int:
         return 0
     finally:
         os.close(descriptor)
-    # The command's name, in parentheses, may hold anything; the fields count from its end.
+    # The name in parentheses may contain anything, so fields are counted from its end.
     fields = line[line.rfind(b")") + 2 :].split()
     if len(fields) < 20 or fields[0].decode() in _DEAD:
         return 0
@@ -37,7 +37,7 @@ def start_time(pid: int) -> int:
 
 
 def boot_id() -> str:
-    """Tells one boot of the kernel from another (random(4))."""
+    """Returns a text that identifies this boot of the kernel (random(4))."""
     descriptor = os.open("/proc/sys/kernel/random/boot_id", os.O_RDONLY | os.O_CLOEXEC)
     try:
         return os.read(descriptor, 64).decode().strip()
@@ -46,9 +46,9 @@ def boot_id() -> str:
 
 
 def open_same(pid: int, started: int) -> int:
-    """Returns a pidfd of the process with this number that started then; -1 if there is none any more.
+    """Returns a pidfd of the process with this PID and start time, or -1 if it is gone.
 
-    The pidfd is opened before the start time is compared: what it holds cannot be replaced meanwhile.
+    The pidfd is opened before the start time is compared, so that the process cannot be replaced in between.
     """
     if pid <= 0 or not started:
         return -1
@@ -63,7 +63,7 @@ def open_same(pid: int, started: int) -> int:
 
 
 def kill_and_wait(pidfd: int, seconds: float) -> bool:
-    """SIGKILL, then waits for the end; False if the process is still there after ``seconds``."""
+    """Sends SIGKILL and waits. Returns False if the process still exists after ``seconds``."""
     try:
         native.pidfd_send_signal(pidfd, 9)
     except native.NativeError as error:

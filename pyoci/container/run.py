@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``run``: create, start, and in the foreground wait and delete."""
+"""``run``: creates and starts a container; in the foreground, waits for it and deletes it."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 def run(
     root: Root, container_id: str, bundle: str, options: CreateOptions, detach: bool = False, keep: bool = False
 ) -> int:
-    """Runs a container. Detached: 0 once its program runs. Else the program's exit status, or 128 and its signal;
-    the container is deleted at the end unless ``keep``.
+    """Runs a container. Returns 0 as soon as its program runs if it is detached. Otherwise waits, deletes the container
+    unless ``keep``, and returns the exit status of the program, or 128 plus its signal.
 
-    Raises PyociError; a container that could not be started is deleted.
+    Raises PyociError. A container that cannot be started is deleted.
     """
     config = load.config(bundle, options.config)
     console = None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``start``: lets a created container's init execute the program (runtime.md, "Start")."""
+"""``start``: lets the init of a created container execute the program (runtime.md, "Start")."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ EPIPE, ECONNRESET = 32, 104
 
 
 def start(root: Root, container_id: str) -> None:
-    """Starts the program, and returns when execve has succeeded.
+    """Starts the program. Returns when execve has succeeded.
 
-    Raises NotFound, NotRunning; LaunchError if the program cannot be executed, and then the container is stopped;
-    HookError, and then it is gone.
+    Raises NotFound, NotRunning; LaunchError if the program cannot be executed, which leaves the container stopped; and
+    HookError, after which the container is destroyed.
     """
     state = State.load(root, container_id)
     connection = _connect(state)
@@ -38,10 +38,10 @@ def start(root: Root, container_id: str) -> None:
 
 
 def _claim(state: State, connection: int) -> None:
-    """Makes this start the one that counts: init answers only one. Raises PyociError.
+    """Reserves the start for this call: init answers only one. Raises PyociError.
 
-    The socket's file stands for the status *created*, so it goes before the program comes. If we are killed in
-    between, init sees the end of the connection, and ends: no container is left that is neither created nor started.
+    The file of the socket means the status *created*, so it is removed before the program runs. If this process is
+    killed in between, the connection ends, and init ends. No container is left that is neither created nor started.
     """
     payload = state.for_hooks("created") if state.hooks.get("startContainer") else b""
     try:

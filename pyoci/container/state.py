@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What pyoci remembers of a container: ROOT/ID/state.json, and the state that the specification shows.
+"""The stored state of a container, ROOT/ID/state.json, and the state that the specification defines.
 
-Besides state.json the directory holds ``init``, a symlink to nowhere whose text is init's identity and cgroup: it is
-made in one step, so it is whole even where state.json is damaged, and ``delete --force`` finds what it must end;
-``start.sock``, where init waits for ``start``: it is there as long as the container is *created*; and ``seccomp.bpf``.
+The directory also has ``init``, ``start.sock`` and ``seccomp.bpf``. ``init`` is a symlink that points nowhere; its text
+identifies init and the cgroup. It is created in one step, so it is whole even if state.json is damaged, and ``delete
+--force`` uses it. On ``start.sock`` init waits for ``start``; it exists as long as the container is *created*.
 """
 
 from __future__ import annotations
@@ -56,10 +56,10 @@ _TYPES = {
 class State:
     """The state of one container. The attributes are the keys of state.json.
 
-    pid: init's on the host, 0 until there is one; started: its start time in clock ticks; boot: the boot it belongs
-    to; shares_pid: 1 if its PID namespace is not its own, so that its processes outlive init; seccomp: flags of the
-    filter in seccomp.bpf, -1 for none; keyring: name of the session keyring or ""; personality: what
-    personality(2) was given, -1 for nothing.
+    pid: of init on the host, 0 until there is one; started: its start time in clock ticks; boot: identifies the boot;
+    shares_pid: 1 if it shares its PID namespace, so that its processes outlive init; seccomp: flags of the filter in
+    seccomp.bpf, -1 for none; keyring: name of the session keyring, or ""; personality: the argument of personality(2),
+    -1 for none.
     """
 
     __slots__ = ("directory", *_TYPES)
@@ -107,7 +107,7 @@ class State:
         """Reads the state. Raises InvalidId, NotFound, StateError."""
         directory = root.container(container_id)
         try:
-            # A path need not be UTF-8: its other bytes come back as they went (os.fsdecode).
+            # A path need not be UTF-8. Other bytes are kept (os.fsdecode).
             values = jsontext.loads(_read(directory).decode("utf-8", "surrogateescape"))
         except (FileNotFoundError, NotADirectoryError) as error:
             root.existing(container_id)
@@ -122,13 +122,16 @@ class State:
         return cls(directory, values)
 
     def save(self, durable: bool = True) -> None:
-        """Writes the state so that a reader finds the old one or the new one, whole. Raises PyociError."""
+        """Writes the state. A reader sees the whole old one or the whole new one. Raises PyociError."""
         self.write(durable)
         self.publish()
 
     def write(self, durable: bool = True) -> None:
-        """Writes the state beside the one that is read, for ``publish``; ``durable``: it is to survive a crash of the
-        machine (fsync(2)), which a state without a process need not. Raises PyociError."""
+        """Writes the state under a temporary name, for ``publish``.
+
+        durable: whether it must survive a crash of the machine (fsync(2)); a state without a process need not. Raises
+        PyociError.
+        """
         values = {"format": FORMAT, **{name: getattr(self, name) for name in _TYPES}}
         data = jsontext.dumps(values).encode("utf-8", "surrogateescape")
         path = f"{self.directory}/state.json"
@@ -146,7 +149,7 @@ class State:
             raise _not_saved(path, error) from error
 
     def publish(self) -> None:
-        """Puts what ``write`` wrote in the place that is read. Raises PyociError."""
+        """Moves the state that ``write`` wrote to its place. Raises PyociError."""
         path = f"{self.directory}/state.json"
         try:
             os.rename(f"{path}.new", path)
@@ -154,26 +157,26 @@ class State:
             raise _not_saved(path, error) from error
 
     def remember_init(self) -> None:
-        """The identity of init and its cgroup as the symlink ``init``."""
+        """Writes the identity of init and its cgroup as the symlink ``init``."""
         text = f"{self.pid} {self.started} {self.boot} {self.cgroup.get('manager')} {self.cgroup.get('path')}"
         path = f"{self.directory}/init"
         os.symlink(text, path + ".new")
         os.rename(path + ".new", path)
 
     def open_init(self) -> int:
-        """Returns a pidfd of init, for the caller to close; -1 if it does not live (any more, or in this boot)."""
+        """Returns a pidfd of init, for the caller to close, or -1 if it has ended or belongs to another boot."""
         if not self.pid or self.boot != processes.boot_id():
             return -1
         return processes.open_same(self.pid, self.started)
 
     def alive(self) -> bool:
-        """Returns whether init lives."""
+        """Returns whether init is alive."""
         if not self.pid or processes.start_time(self.pid) != self.started:
             return False
         return self.boot == processes.boot_id()
 
     def status(self) -> str:
-        """creating, created, running, paused or stopped (runtime.md, "State")."""
+        """Returns the status: creating, created, running, paused or stopped (runtime.md, "State")."""
         if not self.alive():
             return "stopped" if self.pid or not self._in_creation() else "creating"
         if os.path.lexists(self.start_socket):
@@ -191,7 +194,7 @@ class State:
 
     @property
     def start_socket(self) -> str:
-        """Where init waits for ``start``."""
+        """Returns the path of the socket on which init waits for ``start``."""
         return f"{self.directory}/start.sock"
 
     def group(self) -> Cgroup:
@@ -199,7 +202,7 @@ class State:
         return from_state(self.cgroup)
 
     def document(self, status: str = "") -> dict[str, Any]:
-        """Returns the state as the specification defines it (runtime.md, "State"), and what runc adds."""
+        """Returns the state that the specification defines (runtime.md, "State"), with the additions of runc."""
         status = status or self.status()
         return {
             "ociVersion": SPEC_VERSION,
@@ -218,12 +221,12 @@ class State:
         return jsontext.dumps(self.document(status))
 
     def for_hooks(self, status: str) -> bytes:
-        """Returns what hooks get on their standard input."""
+        """Returns the text that hooks get on their standard input."""
         return self.text(status).encode("utf-8", "surrogateescape")
 
 
 class Remembered:
-    """What ``remember_init`` left: enough to end a container whose state is damaged."""
+    """What ``remember_init`` has stored, which is enough to end a container with a damaged state."""
 
     __slots__ = ("boot", "manager", "path", "pid", "started")
 
@@ -235,7 +238,7 @@ class Remembered:
 
     @classmethod
     def load(cls, directory: str) -> Remembered | None:
-        """None where there is nothing, or nothing that makes sense."""
+        """Reads it. Returns None if there is none, or if it makes no sense."""
         try:
             return cls(os.readlink(f"{directory}/init"))
         except (OSError, ValueError):
@@ -253,16 +256,16 @@ class Remembered:
 
 
 def now() -> str:
-    """Returns the time, RFC 3339 with nanoseconds, UTC."""
+    """Returns the current time in UTC: RFC 3339 with nanoseconds."""
     seconds, nanoseconds = divmod(time.time_ns(), 10**9)
     return f"{moment(seconds)}.{nanoseconds:09d}Z"
 
 
 def moment(seconds: int) -> str:
-    """Seconds since 1970 as date and time, UTC. Not by gmtime(3), which reads the file of the local time zone."""
+    """Returns seconds since 1970 as date and time in UTC. gmtime(3) would read the file of the local time zone."""
     days, second = divmod(seconds, 86400)
-    # A year that begins in March has its leap day at the end, and months of 31 30 31 30 31 days, over and over: 153 in
-    # five. 719468 days are from such a year 0 to 1970; 400 years have 146097 days.
+    # A year that begins in March has its leap day at the end, and months with 31 30 31 30 31 days, repeatedly: 153 days
+    # in five months. There are 719468 days from such a year 0 to 1970, and 146097 days in 400 years.
     era, day = divmod(days + 719468, 146097)
     year = (day - day // 1460 + day // 36524 - day // 146096) // 365
     day -= 365 * year + year // 4 - year // 100
@@ -283,7 +286,7 @@ def _items(hooks: dict[str, Any]) -> Iterator[Any]:
 
 
 def _is_hook(value: Any) -> bool:
-    """Returns whether this is a hook of the schema's shape: delete runs the poststop hooks of a state that it read."""
+    """Returns whether a hook from the state has the form of the schema. delete runs the poststop hooks of a state."""
     if not isinstance(value, dict) or not isinstance(value.get("path"), str):
         return False
     texts = [*value.get("args", ()), *value.get("env", ())]
@@ -291,7 +294,7 @@ def _is_hook(value: Any) -> bool:
 
 
 def owner() -> str:
-    """Returns the name of the user whose container this is; the number where it has no name."""
+    """Returns the name of the user who owns the container, or the number if it has no name."""
     uid = os.geteuid()
     if uid == 0:
         return "root"
@@ -304,7 +307,7 @@ def owner() -> str:
 
 
 def _read(directory: str) -> bytes:
-    """state.json in a directory; neither of them may be a symlink. Raises OSError, ValueError."""
+    """Reads state.json in a directory. Neither may be a symlink. Raises OSError, ValueError."""
     place = os.open(directory, _PLACE)
     try:
         descriptor = os.open("state.json", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=place)

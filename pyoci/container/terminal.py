@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Terminals: the socket that takes a PTY master to an engine, and our own end of it for ``run -t`` and ``exec -t``.
+"""Terminals: the socket that passes a PTY master to an engine, and our own end of it for ``run -t`` and ``exec -t``.
 
-``connect`` and ``send_pidfd`` are on the hot path of ``create``; what only a foreground process needs is imported
-by the functions that need it.
+``connect`` and ``send_pidfd`` are on the hot path of ``create``. Modules that only a foreground process needs are
+imported inside functions.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     import select
     from _socket import socket
 
-CONNECT_WAIT = 10  # seconds for a listener with a full backlog, and for init to get its descriptor through
-RECEIVE_WAIT = 10.0  # seconds for init to make the PTY and send its master
-DRAIN_WAIT = 0.2  # seconds that output may still come, when others hold the terminal after the process's end
-_CHUNK = 4096  # bytes: what poll(2) promises to a writer (PIPE_BUF), and a PTY's own buffer
+CONNECT_WAIT = 10  # seconds in which a listener must accept, and init must send its descriptor
+RECEIVE_WAIT = 10.0  # seconds in which init must send the master of the PTY
+DRAIN_WAIT = 0.2  # seconds to wait for output after the process's end, if others hold the terminal
+_CHUNK = 4096  # bytes: what poll(2) guarantees to a writer (PIPE_BUF), and the buffer of a PTY
 _SUN_PATH = 107  # bytes of a path in struct sockaddr_un, without NUL (unix(7))
 
 _WINCH = NUMBERS["WINCH"]
-# Not forwarded: the two that cannot be caught, what reports our own faults and children, and job control: it is ours.
+# Not forwarded: the two that cannot be caught, those about our own faults and children, and job control.
 _KEPT = [
     NUMBERS[name]
     for name in "KILL STOP CHLD PIPE URG TSTP TTIN TTOU ILL TRAP ABRT BUS FPE SEGV SYS STKFLT XFSZ XCPU".split()
@@ -38,17 +38,18 @@ _ENDING = sum(1 << NUMBERS[name] - 1 for name in ("HUP", "INT", "QUIT", "TERM"))
 
 
 def hold_signals() -> None:
-    """From here on signals wait for :func:`foreground`, which forwards them: the process may run already.
+    """Blocks signals until :func:`foreground`, which forwards them. Called before the process may run.
 
-    SIGPIPE waits for nobody: a reader of our output that goes away must not take us with it.
+    SIGPIPE is blocked for good, so that a reader of our output that goes away does not end this process.
     """
     native.block_signals(_HELD)
 
 
 def interrupt_by_signals() -> None:
-    """For a foreground ``run`` that creates: what asks us to end does so by an exception, so that all is undone.
+    """Turns signals that ask this process to end into an exception, while a foreground ``run`` creates, so that
+    everything is undone.
 
-    Other signals are held. native.end_interrupts ends it.
+    Other signals are blocked. native.end_interrupts ends this.
     """
     hold_signals()
     native.interrupt_by(_ENDING)
@@ -57,7 +58,7 @@ def interrupt_by_signals() -> None:
 def connect_console(path: str) -> int:
     """Connects to the AF_UNIX stream socket of ``--console-socket``. Returns the descriptor.
 
-    path: of any length. Raises UsageError that names it.
+    path: of any length. Raises UsageError, which names it.
     """
     return _connect(path, "--console-socket").detach()
 
@@ -93,7 +94,6 @@ def _connect(path: str, flag: str) -> socket:
         connection.connect(address)
     except OSError as error:
         connection.close()
-        # ENOENT in its plain words would read as a missing program (docs/engines.md)
         words = {
             errno.ENOENT: "there is no such socket",
             errno.EAGAIN: f"its listener accepts nobody (waited {CONNECT_WAIT} s)",
@@ -107,9 +107,9 @@ def _connect(path: str, flag: str) -> socket:
 
 
 class Console:
-    """The terminal of a foreground process: a socket for init to send the PTY master to, and the relay's end.
+    """The terminal of a foreground process: a socket for init to send the PTY master to, and the master itself.
 
-    ``remote`` is the descriptor that init gets as its console socket; ``master`` is -1 until :meth:`receive`.
+    remote: the descriptor that init gets as its console socket; master: -1 until :meth:`receive`.
     """
 
     __slots__ = ("_local", "master", "remote")
@@ -123,10 +123,11 @@ class Console:
         self.master = -1
 
     def receive(self) -> None:
-        """Takes the master from the socket, before the program can write to it; nothing if it is here already.
+        """Receives the master from the socket, before the program can write to it. Does nothing if it has been
+        received.
 
-        The terminal gets the size of our own. Where our output is no terminal it ends lines as the program does, by a
-        line feed alone. Waits RECEIVE_WAIT at most. Raises LaunchError when init ended, or stayed silent.
+        The terminal gets the size of our own. If our output is not a terminal, lines end as the program ends them, with
+        a line feed alone. Waits RECEIVE_WAIT at most. Raises LaunchError if init ended or sent nothing.
         """
         import _socket
 
@@ -161,7 +162,7 @@ class Console:
             return
 
     def close(self) -> None:
-        """Closes what is still open; may be called twice."""
+        """Closes what is open. May be called twice."""
         self._close_remote()
         if self._local is not None:
             self._local.close()
@@ -177,7 +178,7 @@ class Console:
 
 
 def _set_window_size(master: int, rows: int, columns: int) -> None:
-    """ioctl_tty(2), TIOCSWINSZ. A terminal of size 0 (a serial line) says nothing worth telling."""
+    """Sets the size of a terminal (ioctl_tty(2), TIOCSWINSZ), unless it is 0, as for a serial line."""
     import fcntl
     import termios
 
@@ -187,7 +188,7 @@ def _set_window_size(master: int, rows: int, columns: int) -> None:
 
 
 def _end_lines_plainly(master: int) -> None:
-    """Clears ONLCR, by which a new terminal writes a carriage return before each line feed (termios(3))."""
+    """Clears ONLCR, with which a terminal writes a carriage return before each line feed (termios(3))."""
     import termios
 
     attributes = termios.tcgetattr(master)
@@ -196,11 +197,11 @@ def _end_lines_plainly(master: int) -> None:
 
 
 def foreground(pidfd: int, pid: int, console: Console | None) -> int:
-    """Waits for a child in the foreground: forwards our signals to it, relays its terminal, returns its exit status.
+    """Waits for a child in the foreground: forwards our signals to it and relays its terminal. Returns its exit status.
 
-    pidfd, pid: of the child; console: its terminal, or None when it has our standard descriptors. Returns 0-255, or
-    128 + signal. Raises LaunchError when the terminal does not come, OSError. The caller has called
-    :func:`hold_signals`, and signals stay held. Our own terminal is raw meanwhile and is put back in every case.
+    pidfd, pid: of the child; console: its terminal, or None if it has our standard descriptors. The exit status is 0 to
+    255, or 128 + signal. Raises LaunchError if the terminal does not arrive, and OSError. The caller has called
+    :func:`hold_signals`, and signals stay blocked. Our own terminal is raw meanwhile and is always restored.
     """
     signals = native.signalfd(FORWARDED)
     settings = None
@@ -209,7 +210,7 @@ def foreground(pidfd: int, pid: int, console: Console | None) -> int:
             while native.wait_two(signals, pidfd) & 1:
                 _forward(signals, pidfd, None)
             return _status(pidfd, pid)
-        console.receive()  # for a caller that did not before the program began
+        console.receive()  # if the caller has not done so before
         settings = _raw(0)
         relay = Relay(console.master, 0, 1)
         _loop(pidfd, signals, relay, console)
@@ -239,7 +240,7 @@ def _loop(pidfd: int, signals: int, relay: Relay, console: Console) -> None:
 
 
 def _forward(signals: int, pidfd: int, console: Console | None) -> None:
-    """Sends what came to the process; with a terminal of its own it learns of a new window size by that."""
+    """Forwards received signals to the process. SIGWINCH becomes a new size of its terminal, if it has one."""
     while number := native.take_signal(signals):
         if number == _WINCH and console is not None:
             console.resize()
@@ -247,7 +248,7 @@ def _forward(signals: int, pidfd: int, console: Console | None) -> None:
         try:
             native.pidfd_send_signal(pidfd, number)
         except native.NativeError as error:
-            if error.errno != errno.ESRCH:  # it ended just now; the pidfd says so next
+            if error.errno != errno.ESRCH:  # it has just ended; the pidfd will report that
                 raise
 
 
@@ -259,10 +260,10 @@ def _status(pidfd: int, pid: int) -> int:
 
 
 class Relay:
-    """Copies ``source`` to a PTY master and the master to ``sink``, never blocking on the master.
+    """Copies ``source`` to a PTY master, and the master to ``sink``, without blocking on the master.
 
-    Each direction holds one chunk: what the reader does not take is not read from the writer, so a program that
-    neither reads nor stops to write cannot block the other direction.
+    Each direction buffers one chunk and reads more only after writing it. A program that writes without reading can
+    therefore not block the other direction.
     """
 
     __slots__ = ("_input", "_master", "_output", "_sink", "_source")
@@ -270,7 +271,7 @@ class Relay:
     def __init__(self, master: int, source: int, sink: int) -> None:
         self._master = master
         self._source = source  # -1 after its end
-        self._sink = sink  # -1 when it refuses to take more
+        self._sink = sink  # -1 when it does not accept more
         self._input = b""
         self._output = b""
 
@@ -287,7 +288,7 @@ class Relay:
             poll.register(self._sink, select.POLLOUT)
 
     def step(self, ready: dict[int, int]) -> None:
-        """Moves what can be moved now. ready: what poll(2) gave."""
+        """Copies what can be copied now. ready: the result of poll(2)."""
         if self._sink in ready and self._output:
             self._write_sink()
         if self._source in ready and not self._input:
@@ -297,7 +298,7 @@ class Relay:
             self._write_master()
 
     def finish(self) -> None:
-        """After the process's end: what it wrote last, until the terminal is closed or DRAIN_WAIT passes in silence."""
+        """Copies the last output after the process's end, until the terminal is closed or silent for DRAIN_WAIT."""
         import select
 
         while self._master >= 0:
@@ -345,7 +346,7 @@ class Relay:
                 self._input = b""
 
     def _write_sink(self) -> None:
-        """A reader that is gone costs the output, not the process."""
+        """Writes to the sink. If its reader is gone, output is dropped and the process continues."""
         try:
             self._output = self._output[os.write(self._sink, self._output) :] if self._sink >= 0 else b""
         except BlockingIOError:
