@@ -357,12 +357,11 @@ def failed(about: str, failure: native.Failure, document: str = CONFIG) -> Launc
 
 
 def _program_text(about: str, failure: native.Failure) -> str:
+    """In lower case, for docker compares letter by letter."""
     program = failure.path
+    reason = os.strerror(failure.errno).lower()
     if failure.step == "search" and failure.errno == ENOENT:
-        return f"{about}: executable file `{program}` not found in $PATH: No such file or directory"
-    reason = os.strerror(failure.errno)
-    if failure.errno in (EACCES, EISDIR):
-        reason = reason.lower()
+        return f"{about}: executable file `{program}` not found in $PATH: {reason}"
     if failure.errno == EISDIR:
         reason += ": permission denied"  # podman looks for this, docker for "is a directory"
     hint = ""

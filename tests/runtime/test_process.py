@@ -292,9 +292,20 @@ def test_program_below_a_file(runtime: Runtime) -> None:
 
 
 def test_program_text_is_exact(runtime: Runtime) -> None:
-    """docs/engines.md promises this text, which is crun's."""
+    """docs/engines.md promises this text, which is crun's but for one letter: docker compares letter by letter."""
     error = runtime.refuses(runtime.bundle().args("nonesuch"))
-    assert "executable file `nonesuch` not found in $PATH: No such file or directory" in error
+    assert "executable file `nonesuch` not found in $PATH: no such file or directory" in error
+
+
+@pytest.mark.parametrize("program", ["nonesuch", "/nonesuch", "/work/script"])
+def test_missing_program_is_in_the_letters_that_docker_looks_for(runtime: Runtime, program: str) -> None:
+    """docker run then ends with 127: its client looks for the words in lower case (moby, daemon/start.go)."""
+    bundle = runtime.bundle().args(program)
+    (bundle.rootfs / "work/script").write_text("#!/none\n")
+    (bundle.rootfs / "work/script").chmod(0o755)
+    bundle.save()
+    error = runtime.fails("run", "--bundle", bundle.path, runtime.container(bundle).id)
+    assert "no such file or directory" in error or "executable file not found" in error
 
 
 def test_script_with_a_missing_interpreter(runtime: Runtime) -> None:
