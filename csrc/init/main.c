@@ -45,6 +45,20 @@ static void reset_signals(void) {
         syscall(SYS_rt_sigaction, number, as_default, NULL, 8);
 }
 
+static void end_by(int signum) {
+    leave(128 + signum);
+}
+
+/* A created container ends by the signals that end a program which does not handle them: as the first process of a PID
+ * namespace it would not feel them (pid_namespaces(7)). execve gives them their default action. Here, before a seccomp
+ * filter can say no. */
+static void end_by_signals(void) {
+    static const int signals[] = {SIGHUP, SIGINT, SIGTERM};
+    struct sigaction action = {.sa_handler = end_by};
+    for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
+        sigaction(signals[i], &action, NULL);
+}
+
 static int execute_one(struct init *init, const struct plan_op *op) {
     switch ((enum plan_kind)op->kind) {
 #define OPERATION(KIND, name, fields)                                                                                  \
@@ -86,6 +100,7 @@ int main(int argc, char **argv) {
         return 2;
     close_range_((unsigned)(3 + init.header->fds.preserve), ~0U, CLOSE_RANGE_CLOEXEC);
     reset_signals();
+    end_by_signals();
     setsid(); /* no key of the caller's terminal ends it; and its children are found by its group */
     if (sync_receive(&init, init.report) == SYNC_GO) {
         execute(&init);

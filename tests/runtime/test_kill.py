@@ -93,6 +93,24 @@ def test_all_after_the_first_process_ended(runtime: Runtime) -> None:
     container.delete()
 
 
+@pytest.mark.parametrize("name", ["TERM", "HUP", "INT"])
+def test_created_container_ends_by_a_signal(runtime: Runtime, name: str) -> None:
+    """Its init is the first process of a PID namespace, which does not feel what it does not handle."""
+    container = runtime.create(runtime.bundle())
+    container.kill(name)
+    wait_until(lambda: not inspection.alive(container.pid), "the end of init")
+    assert container.state()["status"] == "stopped"
+    assert "not running" in runtime.fails("kill", container.id, name)
+    container.delete()
+
+
+def test_program_has_the_default_actions(runtime: Runtime) -> None:
+    """What init does by signals is not the program's."""
+    text = runtime.output(runtime.bundle().args("/bin/cat", "/proc/self/status"))
+    found = dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
+    assert [int(found[f"Sig{kind}"], 16) for kind in ("Blk", "Ign", "Cgt")] == [0, 0, 0]
+
+
 def test_kill_reaches_what_init_left_in_the_pid_namespace_of_the_host(runtime: Runtime) -> None:
     """Such a container does not end with its first process: KILL is for all that are left."""
     bundle = runtime.bundle().sh("sleep 100 & echo $! > /rest; exit 0").drop_namespace("pid")
