@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All that ``create`` does, step by step, for people: ``pyoci plan`` prints it, and ``--debug`` tells what is done.
+"""Everything that ``create`` does, step by step, as text and JSON. ``pyoci plan`` prints it, and ``--debug`` logs it.
 
-Nothing here is called unless one of the two is asked for.
-
-A step is the runtime's, or one that init executes. The cgroup's limits are written while init works (docs/design.md,
-"The order of create"); all else is done in the order of these lists.
+Nothing here is called otherwise. The runtime or init executes a step. The limits of the cgroup are written while init
+works (docs/design.md, "The order of create"); everything else is done in the order of these lists.
 """
 
 from __future__ import annotations
@@ -23,18 +21,18 @@ if TYPE_CHECKING:
     from pyoci.container.intent import Intent
 
     class Described(Protocol):
-        """What a step is about: an operation of the launch plan, a line of the cgroup's plan, or an Action."""
+        """What a step does: an operation of the launch plan, a line of the cgroup's plan, or an Action."""
 
         def describe(self) -> str:
-            """One line."""
+            """Returns one line."""
 
         def document(self) -> dict[str, Any]:
-            """The same for JSON."""
+            """Returns the same for JSON."""
 
 
 class Action:
-    """Something that the runtime itself does. what: the arguments, fit for JSON; text: the same for people; where: the
-    JSON pointer of the property that asks for it."""
+    """An action of the runtime itself. what: the arguments, for JSON; text: the same as text; where: the JSON pointer
+    of the property that asks for it."""
 
     __slots__ = ("name", "text", "what", "where")
 
@@ -45,17 +43,17 @@ class Action:
         self.text = text or " ".join(map(str, what.values()))
 
     def describe(self) -> str:
-        """One line: the action, its arguments, where it comes from."""
+        """Returns one line: the action, the arguments, the JSON pointer."""
         line = f"{self.name} {self.text}".rstrip()
         return f"{line}  # {self.where}" if self.where else line
 
     def document(self) -> dict[str, Any]:
-        """The same for JSON."""
+        """Returns the same for JSON."""
         return {"operation": self.name, **self.what, "where": self.where}
 
 
 class Step:
-    """Who does it, and what."""
+    """A step: who executes it, and what it does."""
 
     __slots__ = ("by", "what")
 
@@ -64,16 +62,16 @@ class Step:
         self.what = what
 
     def describe(self) -> str:
-        """One line."""
+        """Returns one line."""
         return f"{self.by:8} {self.what.describe()}"
 
     def document(self) -> dict[str, Any]:
-        """The same for JSON."""
+        """Returns the same for JSON."""
         return {"by": self.by, **self.what.document()}
 
 
 def of_create(creation: Creation) -> list[Step]:
-    """Every step from the first to the end of the container's life."""
+    """Returns all steps, from the first to the end of the container's life."""
     intent = creation.intent
     steps = before(creation)
     for operation in intent.launch.operations:
@@ -88,7 +86,7 @@ def of_create(creation: Creation) -> list[Step]:
 
 
 def before(creation: Creation) -> list[Step]:
-    """What is done before there is a process: the filter, the cgroup, the namespaces to join."""
+    """Returns what is done before there is a process: the filter, the cgroup, the namespaces to join."""
     intent, group = creation.intent, creation.group
     profile = creation.request.config.seccomp
     steps = _by_runtime(_filter(profile)) if profile else []
@@ -100,7 +98,7 @@ def before(creation: Creation) -> list[Step]:
 
 
 def maps(intent: Intent) -> list[Step]:
-    """What makes the ids of a new user namespace."""
+    """Returns the steps that write the ID maps of a new user namespace."""
     rows = [(kind, text.splitlines()) for kind, text in intent.maps]
     return _by_runtime(
         Action(f"{kind}_map", {"rows": lines}, f"/linux/{kind}Mappings", ", ".join(lines)) for kind, lines in rows
@@ -108,19 +106,19 @@ def maps(intent: Intent) -> list[Step]:
 
 
 def settling(intent: Intent) -> list[Step]:
-    """What is set on the complete process from outside."""
+    """Returns what is set on the complete process from outside."""
     return _by_runtime(intent.launch.outside)
 
 
 def hooks(intent: Intent, *kinds: str) -> list[Step]:
-    """The hooks that the runtime itself runs."""
+    """Returns the hooks that the runtime itself runs."""
     return _by_runtime(
         _hook(kind, index, hook) for kind in kinds for index, hook in enumerate(intent.hooks.get(kind, ()))
     )
 
 
 def saving(creation: Creation) -> list[Step]:
-    """What is remembered, and who is told."""
+    """Returns the steps that store the state and inform the caller."""
     options, kept = creation.request.options, creation.intent.kept
     found = [Action("save_state", {"state": kept}, text=" ".join(kept))]
     if options.pidfd_socket:
@@ -131,7 +129,7 @@ def saving(creation: Creation) -> list[Step]:
 
 
 def tell(steps: Iterable[Step]) -> None:
-    """Tells the listener of debug lines."""
+    """Logs the steps as debug lines."""
     for step in steps:
         report.debug(step.describe())
 
@@ -147,7 +145,7 @@ def _hook(kind: str, index: int, hook: Hook) -> Action:
 
 
 def _filter(profile: Seccomp) -> list[Action]:
-    """The seccomp profile as its actions: what happens to a system call, rule by rule, and to all others."""
+    """Returns the seccomp profile as its actions: for system calls, rule by rule, and for all others."""
     at = "/linux/seccomp"
     found = []
     for index, rule in enumerate(profile.get("syscalls", ())):

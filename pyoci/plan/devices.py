@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Device nodes and the usual links in /dev (runtime-spec, config-linux.md "Devices", "Default Devices")."""
+"""Device nodes and the default symlinks in /dev (runtime-spec, config-linux.md "Devices", "Default Devices")."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from pyoci.config.normal import ContainerConfig
     from pyoci.plan.mounts import Mounts
 
-PRESENT = ops.errnos(17)  # EEXIST: what the image has there is as good
+PRESENT = ops.errnos(17)  # EEXIST: the image's own symlink serves too
 
 
 def operations(config: ContainerConfig, mounts: Mounts, by_bind: bool) -> list[ops.Op]:
-    """The nodes and links; ``by_bind``: nodes cannot be made (a user namespace), so the host's are bound, and keep the
-    host's mode and owner.
+    """Returns the operations for nodes and symlinks. A bind-mounted /dev is left alone, because it belongs to the
+    caller.
 
-    Where /dev is a bind of some directory it is left as it is: what stands there is the caller's.
+    by_bind: nodes cannot be created (in a user namespace), so the host's are bound, with their mode and owner.
     """
     if config.dev_is_bound:
         return []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A list of operations as the bytes of a launch plan (csrc/plan.h)."""
+"""Encodes a list of operations as the bytes of a launch plan (csrc/plan.h)."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from pyoci.plan.operation import Op
 
 _NUMBER = Struct("=Q").pack
-# What is missing of a target's path is made so, less the umask.
+# The mode of missing directories in the path of a target, before the umask.
 DIRECTORY_MODE, FILE_MODE = 0o755, 0o644
 
 
 class Strings(dict[str, int]):
-    """The plan's string area, as text → offset: a text is put in when it is asked for. Offset 0: the empty text.
+    """The string area of the plan, as text → offset. Looking a text up adds it. Offset 0 is the empty text.
 
-    Its functions give offsets, and raise ValueError if a text holds NUL.
+    The methods return offsets. They raise ValueError if a text contains NUL.
     """
 
     def __init__(self) -> None:
@@ -35,11 +35,11 @@ class Strings(dict[str, int]):
         return offset
 
     def texts(self, items: Sequence[str]) -> int:
-        """A list, each time anew."""
+        """Adds a list, even if it was added before."""
         return self._append(b"\0".join([str(len(items)).encode(), *map(_encoded, items), b""])) if items else 0
 
     def binary(self, data: bytes) -> int:
-        """Bytes, behind their number."""
+        """Adds bytes, preceded by their number."""
         self._append(b"\0" * (-self._size % 8))
         return self._append(_NUMBER(len(data)) + data)
 
@@ -50,7 +50,7 @@ class Strings(dict[str, int]):
         return offset
 
     def bytes(self) -> bytes:
-        """The whole area; its last byte is NUL."""
+        """Returns the whole area. Its last byte is NUL."""
         return b"".join([*self._parts, b"\0"])
 
 
@@ -61,9 +61,9 @@ def _encoded(text: str) -> bytes:
 
 
 def encode(ops: Sequence[Op], sync: int, start: int, preserve: int) -> bytes:
-    """The whole plan: the operations, and where init finds its descriptors (struct plan_fds).
+    """Returns the whole plan: the operations, and the numbers of init's descriptors (struct plan_fds).
 
-    Raises ValueError if a text holds NUL.
+    Raises ValueError if a text contains NUL.
     """
     strings = Strings()
     operations = b"".join([op.record(strings) for op in ops])

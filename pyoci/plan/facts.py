@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a plan must know of the host, gathered by container/ beforehand, so that compiling it has no effect."""
+"""The facts of the host that a plan needs. container/ collects them, so that planning has no effect."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import os
 
 
 class Facts:
-    """The host's side of a plan.
+    """The facts.
 
-    bundle, rootfs: absolute paths; cgroup: how init comes to be in its cgroup; cgroup_unified: the host has cgroup v2
-    only; cgroup_directories: (names of a hierarchy, directory of the container in it) for each; seccomp: the compiled
+    bundle, rootfs: absolute paths; cgroup: how init enters its cgroup; cgroup_unified: whether the host has only cgroup
+    v2; cgroup_directories: (names of a hierarchy, directory of the container in it) for each; seccomp: the compiled
     filter and its flags, or None; personality: of the container that ``exec`` joins; keyring: the name of the session
-    keyring, "" for none; no_pivot: the caller's flag; extra_env: LISTEN_FDS and the like.
+    keyring, "" for none; no_pivot: the caller's flag; extra_env: LISTEN_FDS and similar variables.
     """
 
     __slots__ = (
@@ -43,13 +43,13 @@ class Facts:
         self.extra_env: list[str] = []
 
     def host_path(self, path: str) -> str:
-        """A path of the host; relative ones count from the bundle (config.md, "Mounts", source)."""
+        """Returns a path of the host. Relative ones start at the bundle (config.md, "Mounts", source)."""
         return path if path.startswith("/") else os.path.join(self.bundle, path)
 
 
 class Doors:
-    """How init comes to be in its cgroup. attaches: the cgroup's manager puts it there; by_clone: init has a descriptor
-    for clone3 (v2); count: and so many to write to (v1); path: the group's, for people."""
+    """How init enters its cgroup. attaches: the manager moves it; by_clone: init has a descriptor for clone3 (v2);
+    count: the number of descriptors to write to (v1); path: of the group, for ``plan``."""
 
     __slots__ = ("attaches", "by_clone", "count", "path")
 
@@ -61,7 +61,7 @@ class Doors:
 
 
 class Layout:
-    """The numbers of init's descriptors: after 0-2 and the preserved ones (struct plan_fds)."""
+    """The numbers of init's descriptors, after 0-2 and the preserved ones (struct plan_fds)."""
 
     __slots__ = ("console", "first", "plan", "preserve", "start", "sync")
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``mounts`` of config.json as operations (runtime-spec, config.md "Mounts"; mount_setattr(2), fsconfig(2))."""
+"""Turns ``mounts`` into operations (runtime-spec, config.md "Mounts"; mount_setattr(2), fsconfig(2))."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     # enum plan_mount_flag, attributes to set, to clear, propagation
     Attributes = tuple[int, int, int, int]
 
-COPY_MAX = 1 << 30  # bytes that tmpcopyup copies into memory, 4 KiB for each entry among them
+COPY_MAX = 1 << 30  # bytes that tmpcopyup copies into memory at most, with 4 KiB for each entry
 
 
 class Mounts:
-    """The operations of all mounts: ``sources`` open the host's trees before a user namespace takes hold, ``steps``
-    mount, ``last`` come when nothing more is to be made in the root (a read-only tmpfs would refuse it)."""
+    """The operations of all mounts. sources: open trees of the host before the user namespace; steps: mount; last: come
+    when nothing more is created in the root (a read-only tmpfs would refuse it)."""
 
     __slots__ = ("sources", "steps", "last", "_apart", "_facts", "_host_sys", "_own_cgroup", "_roots", "_slot")
 
@@ -47,7 +47,7 @@ class Mounts:
     def bind(
         self, source: str, target: str, recursive: bool, where: str, attributes: Attributes = (0, 0, 0, 0)
     ) -> None:
-        """A bind mount. Raises SpecError."""
+        """Adds a bind mount. Raises SpecError."""
         slot = self.new_slot(where)
         inside = self._inside(source)
         if inside:
@@ -58,8 +58,8 @@ class Mounts:
         self.steps.append(ops.Bind(where, slot, target, *attributes))
 
     def _inside(self, source: str) -> str:
-        """The path inside the root of a source that lies there, or "". An earlier mount may be what makes it, so it is
-        opened in its turn; and it is looked up in the root, so that no link of the image's leads out."""
+        """Returns the path inside the root of a source that is in it, or "". An earlier mount may create the source, so
+        it is opened in its turn, and it is resolved in the root, so that no symlink of the image leads out."""
         parts = _parts(source)
         for root in self._roots:
             if root and parts[: len(root)] == root and ".." not in parts:
@@ -67,7 +67,7 @@ class Mounts:
         return ""
 
     def bind_node(self, node: DeviceNode) -> None:
-        """A bind mount of the host's device in place of a node, by its path or by its number. Raises SpecError."""
+        """Adds a bind mount of a device of the host, by its path or number, instead of a node. Raises SpecError."""
         slot = self.new_slot(node.where)
         by_number = f"/dev/{'block' if node.kind == S_IFBLK else 'char'}/{node.major}:{node.minor}"
         device = os.makedev(node.major, node.minor)
@@ -76,7 +76,7 @@ class Mounts:
         self.steps.append(ops.Bind(node.where, slot, node.path, 0, NOSUID | NOEXEC, 0, 0))
 
     def new_slot(self, where: str) -> int:
-        """A slot for a mount that is not attached yet. Raises SpecError."""
+        """Returns a slot for a mount that is not attached yet. Raises SpecError."""
         if self._slot >= protocol.PLAN_SLOTS_MAX:
             raise SpecError(where, f"more than {protocol.PLAN_SLOTS_MAX} bind mounts")
         self._slot += 1
@@ -115,7 +115,7 @@ class Mounts:
         if fs_type in ("proc", "sysfs"):
             flags |= protocol.PLAN_MOUNT_NO_SYMLINKS
         if fs_type == "sysfs" and self._host_sys:
-            # Read-only, with all below it: the host's cgroups are among that.
+            # Read-only with everything below it, which includes the host's cgroups.
             attr = mount.attr[0] & (NOSUID | NODEV | NOEXEC) | RDONLY
             flags |= protocol.PLAN_MOUNT_RECURSIVE_ATTR
             self.bind("/sys", mount.target, True, mount.where, (flags, attr, 0, mount.propagation))
@@ -131,15 +131,15 @@ class Mounts:
         self._recursive(mount)
 
     def _late_readonly(self, mount: MountConfig) -> int:
-        """RDONLY, if it is asked for and so is set at the end."""
+        """Returns RDONLY if it is wanted, and adds the operation that sets it at the end."""
         late = mount.attr[0] & RDONLY
         if late:
             self.last.append(ops.MountSetattr(mount.where, mount.target, 0, RDONLY, 0, 0))
         return late
 
     def _cgroup(self, mount: MountConfig) -> None:
-        """cgroup2 of its own with a cgroup namespace, else the container's directory of the host's; v1 the same
-        for each hierarchy, on a tmpfs."""
+        """Adds a cgroup2 mount in a cgroup namespace, or else a bind of the container's directory. v1: the same for
+        each hierarchy, on a tmpfs."""
         facts, where, target = self._facts, mount.where, mount.target
         attributes = _attributes(mount, _flags(mount))
         if self._apart and not self._own_cgroup:  # the container's root may be the host's to them (CVE-2023-25809)
@@ -166,7 +166,7 @@ class Mounts:
 
 
 def _owns_network(namespaces: Namespaces) -> bool:
-    """Whether the user namespace owns the network's: else the kernel makes no sysfs (sysfs_init_fs_context)."""
+    """Returns whether the user namespace owns the network namespace; else sysfs is refused (sysfs_init_fs_context)."""
     return bool(namespaces.new & NEWNET) or (namespaces.joins(NEWNET) and namespaces.joins(NEWUSER))
 
 
@@ -175,11 +175,11 @@ def _parts(path: str) -> list[str]:
 
 
 def _flags(mount: MountConfig) -> int:
-    """enum plan_mount_flag for the propagation."""
+    """Returns the enum plan_mount_flag for the propagation."""
     return protocol.PLAN_MOUNT_RECURSIVE_PROPAGATION if mount.propagation_recursive else 0
 
 
 def _attributes(mount: MountConfig, flags: int = 0, without: int = 0) -> Attributes:
-    """without: attributes that are set later."""
+    """Returns the attributes of a mount. without: attributes that are set later."""
     to_set, to_clear = mount.attr
     return (flags, to_set & ~without, to_clear, mount.propagation)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cgroup and namespaces as operations (namespaces(7))."""
+"""Turns the cgroup and the namespaces into operations (namespaces(7))."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ NOT_YET = ops.errnos(1)  # EPERM
 
 
 def begin(config: ContainerConfig, first: int, doors: Doors) -> list[ops.Op]:
-    """Into the cgroup and all namespaces, but for a PID namespace that is joined (:func:`become_member`).
+    """Returns the way into the cgroup and all namespaces, except a joined PID namespace (:func:`become_member`).
 
-    first: init's descriptor of the first joined namespace; those of the cgroup come after them.
+    first: init's descriptor of the first joined namespace; the descriptors of the cgroup follow.
     """
     namespaces = config.namespaces
     new = namespaces.new
@@ -39,8 +39,8 @@ def begin(config: ContainerConfig, first: int, doors: Doors) -> list[ops.Op]:
         steps.append(ops.EnterCgroup("/linux/cgroupsPath", door + doors.by_clone, doors.count, doors.path))
     if new & NEWUSER:
         steps.append(ops.Sync("", protocol.SYNC_MAPS))
-    # A cgroup namespace begins where its maker is, who has to be in the cgroup by then; and no clone flag puts a child
-    # into a time namespace with offsets.
+    # The root of a cgroup namespace is the cgroup of its creator, who must have entered it before. No clone flag puts a
+    # child into a time namespace with offsets.
     if new & NEWCGROUP:
         steps.append(ops.Unshare("/linux/namespaces", NEWCGROUP))
     if new & NEWTIME:
@@ -49,8 +49,8 @@ def begin(config: ContainerConfig, first: int, doors: Doors) -> list[ops.Op]:
 
 
 def become_member(namespaces: Namespaces, first: int) -> list[ops.Op]:
-    """What leads into a PID namespace that is joined, and takes a capability; only a child is in it then
-    (pid_namespaces(7)), and is seen by its members from its clone on."""
+    """Returns the way into a joined PID namespace, which needs a capability. Only a child is then a member
+    (pid_namespaces(7)), and the other members see it from its clone on."""
     for index, entry in enumerate(namespaces.joined):
         if entry.flag == NEWPID and not namespaces.new & NEWUSER:
             return [ops.Setns(entry.where, first + index, NEWPID, entry.path, 0)]
@@ -58,14 +58,15 @@ def become_member(namespaces: Namespaces, first: int) -> list[ops.Op]:
 
 
 def _first_in_cgroup(namespaces: Namespaces) -> bool:
-    """Whether v2's cgroup comes before all namespaces: a user of a joined user namespace may not enter it, and no child
-    may be cloned between a joined PID namespace and a new user namespace."""
+    """Returns whether the v2 cgroup comes before all namespaces. A user of a joined user namespace may not enter it,
+    and no child may be cloned between a joined PID namespace and a new user namespace."""
     return namespaces.joins(NEWUSER) or bool(namespaces.new & NEWUSER and namespaces.joins(NEWPID))
 
 
 def _joined(namespaces: Namespaces, first: int) -> list[ops.Op]:
-    """Namespaces belong to user namespaces. Beside a new one all others are the parent's, so they come before it.
-    Beside a joined one they may be of either: what may not be entered from outside is entered from inside."""
+    """Orders the joined namespaces around the user namespace. Those that are joined beside a new user namespace belong
+    to its parent, so they come before it. Beside a joined one they may belong to either: what cannot be entered from
+    outside is entered from inside."""
     before: list[ops.Op] = []
     inside: list[ops.Op] = []
     user = namespaces.joins(NEWUSER)
@@ -87,5 +88,5 @@ def _joined(namespaces: Namespaces, first: int) -> list[ops.Op]:
 
 
 def _offsets(offsets: dict[str, ClockOffset]) -> str:
-    """The text for /proc/PID/timens_offsets (time_namespaces(7))."""
+    """Returns the text for /proc/PID/timens_offsets (time_namespaces(7))."""
     return "".join(f"{clock} {by.get('secs', 0)} {by.get('nanosecs', 0)}\n" for clock, by in offsets.items())

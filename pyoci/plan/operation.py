@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every operation of a launch plan is: fields, the bytes that they become, and words for people."""
+"""The base of all operations of a launch plan: fields, their encoding, and their text."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 CLONE_NAMES = tuple(sorted((flag, kind) for kind, (flag, _) in TYPES.items()))
 ATTR_NAMES = tuple((to_set, name) for name, (to_set, _) in ATTRIBUTES.items() if to_set)
-# The access times are one field of several bits. To clear it leaves relatime, the kernel's default.
+# atime is a field of several bits. Clearing it leaves relatime, the default of the kernel.
 CLEARED_NAMES = ((ATIME, "noatime|strictatime"), *ATTR_NAMES)
 PROPAGATION_NAMES = tuple((bit, name) for name, bit in PROPAGATION.items())
 FLAG_NAMES = (
@@ -34,9 +34,9 @@ CAPABILITY_NAMES = tuple((bit, name) for name, bit in BITS.items())
 
 
 class Op:
-    """One operation. ``where`` is the JSON pointer of the property that asked for it.
+    """An operation. where: the JSON pointer of the property that asks for it.
 
-    The subclasses in records.py, made of csrc/operations.def, have the fields; those of ops.py say what they mean.
+    The subclasses in records.py, generated from csrc/operations.def, have the fields; those of ops.py describe them.
     """
 
     __slots__ = ("where",)
@@ -46,29 +46,32 @@ class Op:
     where: str
 
     def record(self, strings: Strings) -> bytes:
-        """The operation's bytes in the plan; its texts go into ``strings``. Raises ValueError if one holds NUL."""
+        """Returns the bytes of the operation.
+
+        Its texts are added to ``strings``. Raises ValueError for NUL in a text.
+        """
         raise NotImplementedError
 
     def shown(self) -> dict[str, Any]:
-        """The fields by name, numbers with a meaning as words."""
+        """Returns the fields by name, with words for numbers that have a meaning."""
         return {field: _meaning(field, getattr(self, field)) for field in self.fields}
 
     def details(self) -> str:
-        """The arguments, for people."""
+        """Returns the arguments as text."""
         return " ".join(part for part in map(words, self.shown().values()) if part)
 
     def describe(self) -> str:
-        """One line: the operation, its arguments, where it comes from."""
+        """Returns one line: the operation, the arguments, the JSON pointer."""
         line = f"{self.name} {self.details()}".rstrip()
         return f"{line}  # {self.where}" if self.where else line
 
     def document(self) -> dict[str, Any]:
-        """The operation as a JSON document has it: its name, its fields, where it comes from."""
+        """Returns the operation for JSON: its name, its fields, the JSON pointer."""
         return {"operation": self.name, **self.shown(), "where": self.where}
 
 
 def words(value: Any) -> str:
-    """A field's value for people."""
+    """Returns the value of a field as text."""
     if isinstance(value, bool):
         return "yes" if value else ""
     if isinstance(value, (str, int)):
@@ -77,14 +80,14 @@ def words(value: Any) -> str:
 
 
 def hook_text(path: str, args: Sequence[str], env: Sequence[str] | None, timeout: int) -> str:
-    """A hook for people. env: None if it has that of whoever runs it; timeout: ms, 0 for none."""
+    """Returns a hook as text. env: None if it is inherited; timeout: in ms, 0 for none."""
     environment = "inherited" if env is None else words(env) or "empty"
     limit = f", at most {timeout} ms" if timeout else ""
     return f"{path} {words(args)} (environment: {environment}{limit})"
 
 
 def bits(value: int, names: Iterable[tuple[int, str]]) -> list[str]:
-    """The names of the bits that are set; what has no name, as one number."""
+    """Returns the names of the bits that are set, and the rest as one number."""
     found = []
     for bit, name in names:
         if value & bit == bit:
@@ -94,7 +97,7 @@ def bits(value: int, names: Iterable[tuple[int, str]]) -> list[str]:
 
 
 def errnos(*numbers: int) -> int:
-    """A field of type ERRNOS: these errnos are no failure of the operation."""
+    """Returns a field of type ERRNOS: with these errnos the operation has not failed."""
     return sum(1 << number for number in numbers)
 
 
@@ -110,7 +113,7 @@ def _meaning(field: str, value: Any) -> Any:
     return MEANINGS[field](value) if field in MEANINGS else value
 
 
-# What a number means by the name of its field, wherever that stands.
+# How the numbers in a field are shown, by the name of the field.
 MEANINGS: dict[str, Callable[[int], Any]] = {
     "namespaces": lambda value: bits(value, CLONE_NAMES),
     "attr_set": lambda value: bits(value, ATTR_NAMES),

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The operations of a launch plan as Python objects: one class for each line of csrc/operations.def.
 
-A class has its fields, its constructor and its encoding from records.py, under the names of the list; here it says
-what it is for, and how a line of ``pyoci plan`` shows it. Nothing here has an effect.
+records.py gives a class its fields, constructor and encoding. The classes here say what they do, and how ``pyoci plan``
+shows them. Nothing here has an effect.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ NODES = {kind: letter for letter, kind in KINDS.items() if letter != "u"}
 
 
 def device_numbers(device: int) -> tuple[int, int]:
-    """Major and minor number of a dev_t of Linux, on any host."""
+    """Returns the major and minor numbers of a dev_t of Linux, on any host."""
     return (device >> 8) & 0xFFF, (device & 0xFF) | ((device >> 12) & 0xFFF00)
 
 
 class EnterCgroup(records.EnterCgroup):
-    """Enter the cgroups of v1 by the descriptors of their ``tasks``; ``path`` is for people."""
+    """Enter the v1 cgroups by the descriptors of their ``tasks``. path: only for text."""
 
     __slots__ = ()
 
@@ -38,8 +38,8 @@ class EnterCgroup(records.EnterCgroup):
 
 
 class Setns(records.Setns):
-    """Enter a namespace by descriptor; ``path`` is for people. A ``deferred`` refusal is left to the next setns of the
-    same descriptor, which else has nothing to do."""
+    """Enter a namespace by descriptor. path: only for text; deferred: errnos for which the next setns of the same
+    descriptor tries again, which otherwise does nothing."""
 
     __slots__ = ()
 
@@ -49,7 +49,7 @@ class Setns(records.Setns):
 
 
 class Unshare(records.Unshare):
-    """Make new namespaces and enter them."""
+    """Create namespaces and enter them."""
 
     __slots__ = ()
 
@@ -58,7 +58,7 @@ class Unshare(records.Unshare):
 
 
 class ProcfsOf(records.ProcfsOf):
-    """From here on proc is mounted for the PID namespace of this descriptor, of which init is no member yet."""
+    """Mount proc for the PID namespace of this descriptor from here on. init is not a member of it yet."""
 
     __slots__ = ()
 
@@ -67,13 +67,13 @@ class ProcfsOf(records.ProcfsOf):
 
 
 class TimeOffsets(records.TimeOffsets):
-    """Make and enter a time namespace whose clocks are off by ``offsets``."""
+    """Create and enter a time namespace with clock offsets."""
 
     __slots__ = ()
 
 
 class Clone3(records.Clone3):
-    """Go on in a child: in these new namespaces, in the PID namespace that was joined, in a cgroup of v2."""
+    """Continue in a child, which is in these new namespaces, in the joined PID namespace, and in a v2 cgroup."""
 
     __slots__ = ()
 
@@ -133,7 +133,7 @@ class Propagation(records.Propagation):
 
 
 class Rootfs(records.Rootfs):
-    """Make the root file system a mount of its own; all that follows is inside."""
+    """Make the root file system a mount of its own. All later paths are inside it."""
 
     __slots__ = ()
 
@@ -142,7 +142,7 @@ class Rootfs(records.Rootfs):
 
 
 class OpenTree(records.OpenTree):
-    """Clone a mount tree of the host's view into a slot."""
+    """Clone a mount tree of the host into a slot."""
 
     __slots__ = ()
 
@@ -152,7 +152,7 @@ class OpenTree(records.OpenTree):
 
 
 class OpenNode(records.OpenNode):
-    """Clone a device node of the host's into a slot, where none can be made."""
+    """Clone a device node of the host into a slot, because none can be created."""
 
     __slots__ = ()
 
@@ -172,7 +172,7 @@ class OpenNode(records.OpenNode):
 
 
 class Fsmount(records.Fsmount):
-    """A new mount of a file system in a slot."""
+    """Create a mount of a file system in a slot."""
 
     __slots__ = ()
 
@@ -181,7 +181,7 @@ class Fsmount(records.Fsmount):
 
 
 def _attributes(op: records.Bind | records.Mount | records.MountSetattr) -> str:
-    """What a mount gets: set, cleared, propagation."""
+    """Returns the attributes of a mount as text: set, cleared, propagation."""
     cleared = "|".join(bits(op.attr_clear, CLEARED_NAMES))
     parts = [
         *bits(op.attr_set, ATTR_NAMES),
@@ -202,7 +202,7 @@ class Bind(records.Bind):
 
 
 class Mount(records.Mount):
-    """A new mount of a file system at ``path`` in the root."""
+    """Create a mount of a file system at ``path`` in the root."""
 
     __slots__ = ()
 
@@ -220,7 +220,7 @@ class MountSetattr(records.MountSetattr):
 
 
 class Mknod(records.Mknod):
-    """A device node, or a FIFO."""
+    """Create a device node or a FIFO."""
 
     __slots__ = ()
 
@@ -241,7 +241,7 @@ class Mknod(records.Mknod):
 
 
 class Symlink(records.Symlink):
-    """A symlink at ``path`` to ``target``."""
+    """Create a symlink at ``path`` to ``target``."""
 
     __slots__ = ()
 
@@ -250,13 +250,13 @@ class Symlink(records.Symlink):
 
 
 class Mkdir(records.Mkdir):
-    """A directory and its parents."""
+    """Create a directory and its parents."""
 
     __slots__ = ()
 
 
 class PivotRoot(records.PivotRoot):
-    """pivot_root(2), or with --no-pivot a move and chroot(2)."""
+    """pivot_root(2), or with --no-pivot MS_MOVE and chroot(2)."""
 
     __slots__ = ()
 
@@ -265,7 +265,7 @@ class PivotRoot(records.PivotRoot):
 
 
 class Mask(records.Mask):
-    """Hide a file behind the null device, a directory behind the mount of a slot."""
+    """Cover a file with the null device, or a directory with the mount of a slot."""
 
     __slots__ = ()
 
@@ -274,7 +274,7 @@ class Mask(records.Mask):
 
 
 class Readonly(records.Readonly):
-    """Make a path read-only, with all below it."""
+    """Make a path read-only, with everything below it."""
 
     __slots__ = ()
 
@@ -283,7 +283,7 @@ class Readonly(records.Readonly):
 
 
 class ProcWrite(records.ProcWrite):
-    """Write below a private procfs."""
+    """Write to a file in a private procfs."""
 
     __slots__ = ()
 
@@ -301,7 +301,7 @@ class Setdomainname(records.Setdomainname):
 
 
 class Hook(records.Hook):
-    """Run a hook in the container's namespaces; ``timeout`` in ms, 0 for none; ``inherit``: with the process's env."""
+    """Run a hook in the container's namespaces. timeout: in ms, 0 for none; inherit: with the env of the process."""
 
     __slots__ = ()
 
@@ -311,7 +311,7 @@ class Hook(records.Hook):
 
 
 class Console(records.Console):
-    """A terminal of the container's devpts; its master goes over the console socket."""
+    """Create a terminal on the container's devpts, and send its master through the console socket."""
 
     __slots__ = ()
 
@@ -338,7 +338,7 @@ class Keyring(records.Keyring):
 
 
 class Setrlimit(records.Setrlimit):
-    """setrlimit(2); or its hard limit alone, if that is to rise."""
+    """setrlimit(2), or only the hard limit, to raise it."""
 
     __slots__ = ()
 
@@ -347,13 +347,13 @@ class Setrlimit(records.Setrlimit):
 
 
 class Environment(records.Environment):
-    """The process's environment."""
+    """Set the environment of the process."""
 
     __slots__ = ()
 
 
 class Home(records.Home):
-    """HOME from the container's passwd, where the environment lacks it."""
+    """Set HOME from the container's passwd, if the environment lacks it."""
 
     __slots__ = ()
 
@@ -362,13 +362,13 @@ class Home(records.Home):
 
 
 class Program(records.Program):
-    """The arguments; finds argv[0]."""
+    """Set the arguments, and look argv[0] up."""
 
     __slots__ = ()
 
 
 class Chdir(records.Chdir):
-    """chdir(2), proved to be inside of the root; a ``deferred`` refusal is left to the next one."""
+    """chdir(2), proved to be inside the root. deferred: errnos for which the next chdir tries again."""
 
     __slots__ = ()
 
@@ -386,7 +386,7 @@ class Bounding(records.Bounding):
 
 
 class User(records.User):
-    """setgroups, setresgid, setresuid, umask; capabilities are kept until Capset."""
+    """setgroups, setresgid, setresuid, umask. Capabilities are kept until Capset."""
 
     __slots__ = ()
 
@@ -398,13 +398,13 @@ class User(records.User):
 
 
 class CloseRange(records.CloseRange):
-    """Close all that is neither the process's own nor leads to the runtime."""
+    """Close all descriptors but those of the process and those to the runtime."""
 
     __slots__ = ()
 
 
 class Created(records.Created):
-    """Tell the runtime that the container is created, and wait for start."""
+    """Report that the container is created, and wait for start."""
 
     __slots__ = ()
 

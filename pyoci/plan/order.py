@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The launch plan of a container, and of a process that joins one: the order of everything init does."""
+"""The launch plans of ``create`` and ``exec``: the order of everything that init does."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from pyoci.config.process import ProcessConfig
     from pyoci.plan.facts import Facts
 
-ABSENT = ops.errnos(2, 20)  # ENOENT, ENOTDIR: what is not there needs no mask, and neither does what is behind a file
-NO_KEYRINGS = ops.errnos(38)  # ENOSYS: a kernel without them has none to share
+ABSENT = ops.errnos(2, 20)  # ENOENT, ENOTDIR: a path that does not exist needs no mask
+NO_KEYRINGS = ops.errnos(38)  # ENOSYS: a kernel without keyrings shares none
 EMPTY_OPTIONS, EMPTY_ATTRIBUTES = ["size=4k", "mode=755"], RDONLY | NOSUID | NODEV | NOEXEC
 TIMEOUT_MAX = (1 << 31) - 1  # ms
 
 
 class LaunchPlan:
-    """Init's operations; early_clones: how often it goes on in a child until it is in its cgroup and namespaces;
-    late_clones: how often after that; outside: what the runtime sets on the process when it is complete; joined: the
-    namespaces to open beforehand; layout: where init finds its descriptors."""
+    """A plan. operations: of init; early_clones: how often init continues in a child until it is in its cgroup and
+    namespaces; late_clones: how often after that; outside: what the runtime sets on the complete process; joined: the
+    namespaces to open before; layout: the numbers of init's descriptors."""
 
     __slots__ = ("early_clones", "joined", "late_clones", "layout", "operations", "outside")
 
@@ -42,7 +42,7 @@ class LaunchPlan:
 
 
 def create_plan(config: ContainerConfig, facts: Facts) -> LaunchPlan:
-    """The plan of ``create``. Raises SpecError."""
+    """Returns the plan of ``create``. Raises SpecError."""
     new = config.namespaces.new
     body = config.process
     plan = LaunchPlan(Layout(facts.preserve_fds), config.namespaces.joined)
@@ -87,8 +87,10 @@ def create_plan(config: ContainerConfig, facts: Facts) -> LaunchPlan:
 
 
 def exec_plan(body: ProcessConfig, types: list[str], facts: Facts) -> LaunchPlan:
-    """The plan of ``exec``: ``body`` is the process, ``types`` the container's own namespaces, which are entered
-    through the pidfd of its init in one setns (setns(2)); a PID namespace so gets its member only by the last clone.
+    """Returns the plan of ``exec``. body: the process; types: the container's own namespaces.
+
+    They are entered through the pidfd of its init with one setns (setns(2)). So a PID namespace gets its new member
+    only by the last clone.
     """
     plan = LaunchPlan(Layout(facts.preserve_fds))
     first, doors = plan.layout.first, facts.cgroup
@@ -121,19 +123,19 @@ def exec_plan(body: ProcessConfig, types: list[str], facts: Facts) -> LaunchPlan
 
 
 def _become_visible(plan: LaunchPlan, before: list[ops.Op], privileges: process.Privileges) -> list[ops.Op]:
-    """The border: from here on those inside the container may see the process, and with CAP_SYS_PTRACE take it over
-    (CVE-2016-9962). So it holds nothing by then that the container has not: no capability, no root, working directory,
-    program or descriptor of the host.
+    """Returns the operations at the border. After it, processes in the container may see this one, and take it over
+    with CAP_SYS_PTRACE (CVE-2016-9962). So it must not have anything that the container does not have: no capability,
+    and no root, working directory, program or descriptor of the host.
 
-    before: what leads into a PID namespace that is joined, of which a child is a member then. Else the process is in a
-    new one, alone until exec comes, or in the host's.
+    before: the way into a joined PID namespace, of which a child is then a member. Without one, the process is alone in
+    a new namespace until exec, or in the host's.
     """
     child = [ops.Clone3("", 0, -1)] if plan.late_clones else []
     return [*before, ops.CloseRange(""), *privileges.drop, *child]
 
 
 def _scheduling(plan: LaunchPlan, body: ProcessConfig) -> list[ops.Op]:
-    """Scheduling and I/O priority: what init does. What it cannot do is left to the runtime."""
+    """Returns the scheduling and I/O priority that init sets. The runtime sets what init cannot."""
     steps: list[ops.Op] = []
     if body.oom_score_adj is not None:
         plan.outside.append(OomScoreAdj(f"{body.at}/oomScoreAdj", body.oom_score_adj))
@@ -154,7 +156,7 @@ def _personality(number: int | None) -> list[ops.Op]:
 
 
 def _root(config: ContainerConfig, facts: Facts) -> list[ops.Op]:
-    """Nothing that is mounted from here on may reach the host, unless the config asks for it."""
+    """Returns the root and its propagation: later mounts must not reach the host, unless the config asks for it."""
     propagation, _ = config.propagation
     steps: list[ops.Op] = []
     if propagation != MS_SHARED:
@@ -178,7 +180,7 @@ def _sysctl(config: ContainerConfig) -> list[ops.Op]:
 
 
 def _closing(config: ContainerConfig, mounts: Mounts) -> list[ops.Op]:
-    """What hides and locks; after it nothing is made in the root any more."""
+    """Returns what hides paths and makes them read-only. After it, nothing is created in the root."""
     steps = list(mounts.last)
     steps += [ops.Readonly(where, path, ABSENT) for path, where in config.readonly]
     if config.masked:
@@ -191,7 +193,7 @@ def _closing(config: ContainerConfig, mounts: Mounts) -> list[ops.Op]:
 
 
 def _hooks(config: ContainerConfig, kind: str, filtered: bool = False) -> list[ops.Op]:
-    """Without an env of their own they have the process's, as in runc; HOME is known to startContainer hooks alone."""
+    """Returns the hooks of a kind. Without an env they have the process's, as in runc; only startContainer has HOME."""
     inherit = kind == "startContainer"
     otherwise = [] if inherit else list(config.process.env.values())
     return [

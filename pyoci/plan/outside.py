@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the runtime sets on the process from outside, when it is complete. It has names and fields as init's operations
-have, for ``pyoci plan``.
-"""
+"""What the runtime sets on the complete process from outside, with names and fields like operations, for ``plan``."""
 
 from __future__ import annotations
 
@@ -14,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class OomScoreAdj(Op):
-    """proc_pid_oom_score_adj(5). init sees a procfs of the host only at its beginning."""
+    """proc_pid_oom_score_adj(5). init sees a procfs of the host only at its start."""
 
     __slots__ = ("value",)
     name = "oom_score_adj"
@@ -26,8 +24,8 @@ class OomScoreAdj(Op):
 
 
 class SchedSetattr(Op):
-    """sched_setattr(2) with what a child does not inherit: it takes CAP_SYS_NICE, which the process has dropped when it
-    has cloned its last child."""
+    """sched_setattr(2) with attributes that children do not inherit. It needs CAP_SYS_NICE, which the process has
+    dropped before its last clone."""
 
     __slots__ = ("inner",)
     name = ops.SchedSetattr.name

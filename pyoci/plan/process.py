@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``process`` of config.json, or of an exec, as operations (runtime-spec, config.md "Process")."""
+"""Turns ``process`` of config.json or of exec into operations (runtime-spec, config.md "Process")."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ if TYPE_CHECKING:
     from pyoci.config.process import ProcessConfig
     from pyoci.plan.facts import Facts
 
-CANNOT_CHOWN = ops.errnos(1, 30, 22)  # EPERM, EROFS, EINVAL: what the caller gave is not ours to give on
-REFUSED = ops.errnos(1, 13)  # EPERM, EACCES: a directory may be open to the user alone
+CANNOT_CHOWN = ops.errnos(1, 30, 22)  # EPERM, EROFS, EINVAL: the caller's files cannot be given away
+REFUSED = ops.errnos(1, 13)  # EPERM, EACCES: a directory may be open to the user only
 
 
 def terminal(process: ProcessConfig, console: int, bind: bool) -> list[ops.Op]:
-    """The console, or the ownership of what the caller gave as descriptors 0-2."""
+    """Returns the console, or the change of owner of descriptors 0-2."""
     if not process.terminal:
         return [ops.StdioOwner(f"{process.at}/user/uid", process.uid, CANNOT_CHOWN)]
     return [ops.Console(f"{process.at}/terminal", console, process.rows, process.columns, process.uid, bind)]
 
 
 def raised_limits(process: ProcessConfig) -> list[ops.Op]:
-    """Hard limits that are to rise: init may do that as long as it is in the host's user namespace."""
+    """Returns the hard limits to raise, which init may do only in the host's user namespace."""
     return [
         ops.Setrlimit(limit.where, limit.number, limit.soft, limit.hard, limit.name, upwards=True)
         for limit in process.rlimits
@@ -32,8 +32,8 @@ def raised_limits(process: ProcessConfig) -> list[ops.Op]:
 
 
 def limits(process: ProcessConfig) -> list[ops.Op]:
-    """Resource limits as they are to be, which takes no capability any more. They come last: init itself would not do
-    with any number of descriptors, nor any size of memory."""
+    """Returns the resource limits, which need no capability after raise. They come last, because init itself needs some
+    descriptors and memory."""
     return [
         ops.Setrlimit(limit.where, limit.number, limit.soft, limit.hard, limit.name, upwards=False)
         for limit in process.rlimits
@@ -41,7 +41,7 @@ def limits(process: ProcessConfig) -> list[ops.Op]:
 
 
 def scheduling(process: ProcessConfig) -> list[ops.SchedSetattr]:
-    """CPU scheduling."""
+    """Returns the CPU scheduling."""
     wish = process.scheduler
     if not wish:
         return []
@@ -50,21 +50,21 @@ def scheduling(process: ProcessConfig) -> list[ops.SchedSetattr]:
 
 
 def is_inherited(scheduler: ops.SchedSetattr) -> bool:
-    """Whether a child has the same policy (sched(7))."""
+    """Returns whether children inherit the policy (sched(7))."""
     is_deadline = scheduler.policy == SCHEDULERS["SCHED_DEADLINE"]
     return not (is_deadline or scheduler.flags & SCHEDULER_FLAGS["SCHED_FLAG_RESET_ON_FORK"])
 
 
 def priority(process: ProcessConfig) -> list[ops.Op]:
-    """I/O priority, which children inherit."""
+    """Returns the I/O priority, which children inherit."""
     if process.io_priority is None:
         return []
     return [ops.IoprioSet(f"{process.at}/ioPriority", process.io_priority)]
 
 
 def identity(process: ProcessConfig, facts: Facts) -> list[ops.Op]:
-    """Environment, working directory, user and program, in the order that CVE-2024-21626 and user-owned
-    directories ask for."""
+    """Returns environment, working directory, user and program, in the order that CVE-2024-21626 and directories of the
+    user require."""
     at, cwd = process.at, process.cwd
     env = process.env
     if facts.extra_env:
@@ -84,12 +84,12 @@ def identity(process: ProcessConfig, facts: Facts) -> list[ops.Op]:
 class Privileges:
     """Capabilities, no_new_privs and the filter.
 
-    drop: what ends with no more capabilities than were asked for; last: what comes at the very end, the program with
-    it; filtered: the filter is among the last, so a hook before it has to load it for itself.
+    drop: operations after which the process has only the capabilities that it shall have; last: the last operations,
+    with execve; filtered: whether the filter is among the last, so that a hook before it must load it itself.
 
-    Loading a filter takes no_new_privs or CAP_SYS_ADMIN (seccomp(2)). Where the process has one of them at the end, the
-    filter is the last thing before execve, so a profile need allow nothing of ours. Else it is loaded while init still
-    has all capabilities, and all that init does after it has to be allowed, as with runc.
+    Loading a filter needs no_new_privs or CAP_SYS_ADMIN (seccomp(2)). If the process has one of them at the end, the
+    filter is the last thing before execve, and a profile need not allow anything for init. Otherwise it is loaded while
+    init still has all capabilities, and must allow everything that init does after it, as with runc.
     """
 
     __slots__ = ("drop", "filtered", "last")
