@@ -104,7 +104,7 @@ class Creation:
             report.debug(f"create {self.state.id}: made the state directory and the cgroup {self.group.path}")
             steps.tell(steps.before(self))
         try:
-            with launch.Launch(f"create {self.state.id}", self.intent.launch) as self._launch:
+            with launch.Launch(f"create {self.state.id}", self.intent.launch, self.request.config.name) as self._launch:
                 self._spawn()
                 self._while_init_mounts()
                 self._launch.expect(protocol.SYNC_MOUNTED)

@@ -76,5 +76,5 @@ def _rootfs(config: ContainerConfig, bundle: str) -> str:
     """Returns the root file system's absolute path, without symlinks. Raises SpecError."""
     rootfs = os.path.realpath(os.path.join(bundle, config.root))
     if not os.path.isdir(rootfs):
-        raise SpecError("/root/path", "there is no such directory", rootfs)
+        raise SpecError("/root/path", "there is no such directory", rootfs, "", config.name)
     return rootfs

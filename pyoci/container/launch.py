@@ -224,10 +224,9 @@ class Launch:
                 return  # it has failed and ended; the next expect() reports why
             except OSError as error:
                 reason = f"the kernel refuses it: {os.strerror(error.errno or 0).lower()}"
-                pointer = setting.where if self._document == CONFIG else setting.where.removeprefix("/process")
                 hint = LOWERED if isinstance(setting, OomScoreAdj) and error.errno == EACCES else ""
                 asked = setting.value if isinstance(setting, OomScoreAdj) else setting.shown()
-                raise SpecError(pointer, reason, asked, hint, self._document) from error
+                raise SpecError(setting.where, reason, asked, hint, self._document) from error
 
     def _ended(self) -> PyociError:
         """Returns the error for an init that ended without a message."""
@@ -351,8 +350,7 @@ def failed(about: str, failure: native.Failure, document: str = CONFIG) -> Launc
         what = hook_words(kind, index, failure.path)
     step = f"{failure.step}: " if failure.step and failure.step != name else ""
     parts = [part for part in (reason, failure.detail) if part]
-    pointer = failure.where if document == CONFIG else failure.where.removeprefix("/process")
-    where = f" ({document}: {pointer})" if pointer else ""
+    where = f" ({document}: {failure.where})" if failure.where else ""
     return LaunchError(f"{about}: {what}: {step}{', '.join(parts)}{where}", failure.errno)
 
 

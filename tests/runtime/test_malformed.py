@@ -179,3 +179,18 @@ def test_large_config(runtime: Runtime) -> None:
     bundle.config["annotations"] = {f"org.example.{number}": "v" * 100 for number in range(5000)}
     assert len(json.dumps(bundle.config)) > 500000
     assert runtime.output(bundle) == "100000\n"
+
+
+def test_errors_name_the_file_that_was_read(runtime: Runtime) -> None:
+    """--config names another: what fails later, on the host or in the container, names it too."""
+    bundle = runtime.bundle().save()
+    for change, pointer in (
+        ({"process": {**bundle.process, "cwd": "work"}}, "/process/cwd"),
+        ({"root": {"path": "nowhere"}}, "/root/path"),
+        ({"process": {**bundle.process, "cwd": "/bin/busybox"}}, "/process/cwd"),
+    ):
+        (bundle.path / "other.json").write_text(json.dumps({**bundle.config, **change}))
+        flags = ["--bundle", bundle.path, "--config", "other.json"]
+        error = runtime.fails("create", *flags, runtime.container(bundle).id)
+        assert f"other.json: {pointer}" in error
+        assert "config.json" not in error
