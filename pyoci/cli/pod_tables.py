@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""States and events as text for people. Pure functions; every result ends with a newline."""
+"""Shows states and events as text. Pure functions. Every result ends with a newline."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pyoci.pod.state import ContainerState, Event, Namespace, PodState, seconds
 
 
 def pods(states: Sequence[PodState], now: float) -> str:
-    """``pod ps``: a line a pod."""
+    """Returns the output of ``pod ps``: one line per pod."""
     rows = [("NAME", "STATUS", "READY", "RESTARTS", "AGE", "MANIFEST")]
     for state in states:
         containers = [one for one in state["containers"] if one["kind"] == "container"]
@@ -25,13 +25,13 @@ def pods(states: Sequence[PodState], now: float) -> str:
 
 
 def inspection(state: PodState) -> str:
-    """``pod inspect``: what the pod is, the matrix of namespaces, the network, the containers, the events."""
+    """Returns the output of ``pod inspect``: the pod, its namespaces, network, containers and events."""
     parts = [_head(state), "\n" + matrix(state), "\n" + network(state), "\n" + containers(state), "\n" + history(state)]
     return "".join(parts)
 
 
 def matrix(state: PodState) -> str:
-    """A row a running container, a column a namespace, its inode, and whose it is.
+    """Returns a row a running container, a column a namespace, its inode, and whose it is.
 
     ``=`` marks the sandbox's namespace, ``host`` the machine's; no mark is a namespace of the container's own.
     """
@@ -54,7 +54,7 @@ def _cell(one: ContainerState, namespace: Namespace) -> str:
 
 
 def network(state: PodState) -> str:
-    """The interfaces of the sandbox."""
+    """Returns the interfaces of the sandbox."""
     links = state.get("network")
     if state.get("networkError"):
         return f"NETWORK  unknown: {state['networkError']}\n"
@@ -68,7 +68,7 @@ def network(state: PodState) -> str:
 
 
 def containers(state: PodState) -> str:
-    """A line a container, in the order of their start."""
+    """Returns a line a container, in the order of their start."""
     rows = [("CONTAINERS", "KIND", "STATUS", "PID", "EXIT", "RESTARTS", "ID")]
     for one in state["containers"]:
         exit_code = "-" if one["code"] is None else str(one["code"])
@@ -79,7 +79,7 @@ def containers(state: PodState) -> str:
 
 
 def history(state: PodState) -> str:
-    """What happened, a line an event, with seconds since the pod began."""
+    """Returns what happened, a line an event, with seconds since the pod began."""
     lines = ["EVENTS\n"]
     width = max((len(event["container"]) for event in state["events"]), default=0)
     lines += [event_line(event, seconds(state["created"]), width) for event in state["events"]]
@@ -87,7 +87,7 @@ def history(state: PodState) -> str:
 
 
 def event_line(event: Event, begin: float | None, width: int) -> str:
-    """One event. begin: the time that counts as 0, None to show the time of day."""
+    """Returns one event. begin: the time that counts as 0, None to show the time of day."""
     time = seconds(event["time"])
     when = clock(time) if begin is None else f"{time - begin:+10.3f} s"
     text = f"  {when}  {event['container'] or 'pod':<{max(width, 3)}}  {event['event']}"
@@ -95,7 +95,7 @@ def event_line(event: Event, begin: float | None, width: int) -> str:
 
 
 def columns(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of cells, the columns aligned, two blanks between them."""
+    """Returns rows of cells as text, with aligned columns and two blanks between them."""
     rows = [[one_line(cell) for cell in row] for row in rows]
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
@@ -103,7 +103,7 @@ def columns(rows: Sequence[Sequence[str]]) -> str:
 
 
 def duration(age: float) -> str:
-    """An age in its largest whole unit and the next: 12s, 3m05s, 2h10m, 5d3h."""
+    """Returns an age in its largest whole unit and the next: 12s, 3m05s, 2h10m, 5d3h."""
     whole = max(0, int(age))
     if whole < 60:
         return f"{whole}s"
@@ -115,7 +115,7 @@ def duration(age: float) -> str:
 
 
 def clock(time: float) -> str:
-    """The local time of day with milliseconds."""
+    """Returns the local time of day with milliseconds."""
     milliseconds = int(time * 1000) % 1000
     return strftime("%H:%M:%S", localtime(time)) + f".{milliseconds:03d}"
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The bundle of each container of a pod: its config.json, and a root file system that is an overlay on an image."""
+"""The bundles of a pod's containers: a config.json, and a root file system that is an overlay on an image."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PARTS = ("rootfs", "upper", "work")
 
 
 def sandbox_image(directory: Directory) -> str:
-    """Makes a root file system with our pause and the directories to mount on. Returns its path."""
+    """Creates a root file system with pause and the mount points. Returns its path."""
     image = f"{directory.bundle(SANDBOX)}/image"
     for part in ("", "/proc", "/dev", "/sys"):
         os.makedirs(image + part, 0o755)
@@ -31,14 +31,14 @@ def sandbox_image(directory: Directory) -> str:
 
 
 def make(directory: Directory, name: str, image: str, config: Config) -> str:
-    """Makes a fresh bundle in place of the one before. Returns its path. Raises PyociError."""
+    """Creates a new bundle, which replaces the last one. Returns its path. Raises PyociError."""
     remove(directory, name)
     path = directory.bundle(name)
     os.makedirs(path, 0o755, exist_ok=True)
     with directory.opened("containers", name) as fd:
         for part in _PARTS:
             os.mkdir(part, 0o755, dir_fd=fd)
-        # The root directory of an overlay has the owner and mode of the upper layer's.
+        # The root of an overlay has the owner and mode of the upper layer.
         owner = os.stat(image)
         os.chown("upper", owner.st_uid, owner.st_gid, dir_fd=fd)
         os.chmod("upper", stat.S_IMODE(owner.st_mode), dir_fd=fd)
@@ -48,7 +48,7 @@ def make(directory: Directory, name: str, image: str, config: Config) -> str:
 
 
 def remove(directory: Directory, name: str) -> None:
-    """Unmounts a container's root file system and removes what it wrote there; absent is fine. Raises PyociError."""
+    """Unmounts the root file system of a container, if any, and removes what it wrote there. Raises PyociError."""
     try:
         with directory.opened("containers", name) as fd:
             host.unmount(f"/proc/self/fd/{fd}/rootfs")
@@ -59,7 +59,7 @@ def remove(directory: Directory, name: str) -> None:
 
 
 def unmount_all(directory: Directory) -> None:
-    """Detaches every mount below a pod's directory, whatever made it. Raises PyociError."""
+    """Detaches all mounts below the directory of a pod. Raises PyociError."""
     try:
         with directory.opened() as fd:
             host.unmount_below(os.readlink(f"/proc/self/fd/{fd}"))

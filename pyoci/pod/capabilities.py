@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Capabilities as a manifest names them: without CAP_, and with ALL."""
+"""Capabilities in the form of a manifest: without CAP_, and with ALL."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ DEFAULT = (
 
 
 def known(name: str) -> bool:
-    """Whether a manifest may write ``name``."""
+    """Returns whether a manifest may write ``name``."""
     return name == "ALL" or name in NAMES
 
 
 def granted(add: tuple[str, ...], drop: tuple[str, ...], own: tuple[str, ...]) -> list[str]:
-    """The capabilities, as ``CAP_NAME`` and in the order of their numbers, that a process gets.
+    """Returns the capabilities that a process gets, as ``CAP_NAME``, in the order of their numbers.
 
-    ALL is taken first, in ``add`` as everything in ``own`` and in ``drop`` as nothing; then single names are added,
-    then single names dropped (as containerd does). own: what this process has itself.
+    As in containerd, ALL is applied first (in ``add`` it means everything in ``own``, in ``drop`` nothing), then single
+    names are added, then single names are dropped. own: the capabilities of this process.
     """
     chosen = set(own) if "ALL" in add else set(DEFAULT)
     if "ALL" in drop:
@@ -31,7 +31,7 @@ def granted(add: tuple[str, ...], drop: tuple[str, ...], own: tuple[str, ...]) -
 
 
 def own() -> tuple[str, ...]:
-    """What this process may grant: its permitted set (proc(5), CapPrm)."""
+    """Returns the capabilities that this process may grant: its permitted set (proc(5), CapPrm)."""
     with open("/proc/self/status", encoding="ascii", errors="replace") as file:
         mask = next(int(line.split()[1], 16) for line in file if line.startswith("CapPrm:"))
     return tuple(name for number, name in enumerate(NAMES) if mask >> number & 1)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the commands of ``pyoci pod`` do: run, stop, rm, ps, logs. Nothing here prints."""
+"""The commands of ``pyoci pod``: run, stop, rm, ps, logs. Nothing here prints."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from pyoci.pod.state import Event, PodState
 from pyoci.pod.supervisor import Audience, Supervisor
 
 ENDED = ("Succeeded", "Failed")
-_SLACK = 16.0  # seconds beyond the grace period: what a supervisor takes for KILL (10) and the sandbox (5) at most
+_SLACK = 16.0  # seconds after the grace period: at most 10 for KILL and 5 for the sandbox
 
 Tell = Callable[[Event], None]
 
 
 def run(runtime: Containers, path: str, name: str, backoff: float, audience: Audience) -> int:
-    """Runs the pod of a manifest in this process, and removes it at its end; 0 or 1 as Supervisor.run says."""
+    """Runs the pod of a manifest in this process, and removes it at its end. Returns 0 or 1, from Supervisor.run."""
     pod, directory, lock = _claim(runtime, path, name)
     try:
         return Supervisor(pod, directory, runtime, backoff, audience).run()
@@ -36,10 +36,10 @@ def run(runtime: Containers, path: str, name: str, backoff: float, audience: Aud
 
 
 def run_detached(runtime: Containers, path: str, name: str, backoff: float, wait: float) -> tuple[str, bool]:
-    """Runs the pod of a manifest in a process of its own; gives its name, and whether it is up.
+    """Runs the pod of a manifest in another process. Returns its name, and whether it has started.
 
-    wait: seconds at most until every container has been started; after that the pod goes on by itself and
-    the answer is False. Raises PodError if the pod failed within that time.
+    wait: seconds to wait at most until every container has been started. After that the pod continues by itself, and
+    the second value is False. Raises PodError if the pod failed within that time.
     """
     pod, directory, lock = _claim(runtime, path, name)
     with directory.opened() as fd:
@@ -57,9 +57,10 @@ def run_detached(runtime: Containers, path: str, name: str, backoff: float, wait
 
 
 def stop(directory: Directory, seconds: int | None, tell: Tell) -> None:
-    """Ends a pod and waits for it. seconds: another grace period than the pod's; tell: called with each event.
+    """Stops a pod and waits for its end. seconds: the grace period, or None for the pod's; tell: called with each
+    event.
 
-    An ended pod is fine. Raises PodError.
+    Does nothing if the pod has ended. Raises PodError.
     """
     directory.require()
     client = control.connect(directory)
@@ -73,7 +74,7 @@ def stop(directory: Directory, seconds: int | None, tell: Tell) -> None:
 
 
 def remove(runtime: Containers, directory: Directory, force: bool) -> None:
-    """Removes what is left of a pod. force: also of one that runs, or whose supervisor died. Raises PodError."""
+    """Removes a pod that has ended. force: also one that runs, or whose supervisor died. Raises PodError."""
     directory.require()
     lock = directory.take_lock()
     if lock < 0 and not force:
@@ -89,7 +90,7 @@ def remove(runtime: Containers, directory: Directory, force: bool) -> None:
         if not force and _phase(directory) not in ENDED:
             raise _lost(directory)
         found = {*runtime.of_pod(directory.name), *directory.containers()}
-        for name in sorted(found, key=lambda name: (name == SANDBOX, name)):  # last: the others live in its namespaces
+        for name in sorted(found, key=lambda name: (name == SANDBOX, name)):  # last: the others use its namespaces
             runtime.remove(translate.container_id(directory.name, name))
         _remove(directory)
         runtime.remove_group(translate.cgroup_parent(directory.name))
@@ -98,7 +99,7 @@ def remove(runtime: Containers, directory: Directory, force: bool) -> None:
 
 
 def states(root: str) -> list[PodState]:
-    """The states of all pods, each with its ``condition`` as phase. Raises PodError."""
+    """Returns the states of all pods, each with its ``condition`` as phase. Raises PodError."""
     found = []
     for name in names(root):
         directory = Directory(root, name)
@@ -114,13 +115,13 @@ def states(root: str) -> list[PodState]:
 
 
 def condition(directory: Directory, document: PodState) -> str:
-    """A pod's phase; Unknown if it has not ended and its supervisor is gone."""
+    """Returns the phase of a pod: Unknown if it has not ended and its supervisor is gone."""
     phase = document["phase"]
     return phase if phase in ENDED or directory.supervised() else "Unknown"
 
 
 def logs(directory: Directory, container: str, follow: bool) -> Iterator[list[tuple[str, str, str, bytes]]]:
-    """Batches of (time, container, stream, text), sorted by time within a batch.
+    """Yields batches of (time, container, stream, text), sorted by time within a batch.
 
     container: "" for all. follow: wait for more, until the pod's end. Raises PodError.
     """
@@ -129,31 +130,31 @@ def logs(directory: Directory, container: str, follow: bool) -> Iterator[list[tu
         raise PodError(f"pod {directory.name}: has no container {container!r}, only {', '.join(known)}")
     with directory.opened("logs") as folder:
         readers = {name: Reader(folder, f"{name}.log") for name in ([container] if container else known)}
-        # First the watch, then the first reading: a line in between is news, not a gap.
+        # Watch before the first read, so that no line in between is missed.
         client = control.connect(directory) if follow else None
         if client is not None:
             client.send({"watch": True})
         while True:
             batch = [(when, name, stream, text) for name, log in readers.items() for when, stream, text in log.read()]
-            # By time only: lines that were read at once have one time, and stay in their order.
+            # By time only: lines that were read together have the same time and keep their order.
             yield sorted(batch, key=lambda line: line[0])
             if client is None:
                 return
             if client.next(None) is None:
                 client.close()
-                client = None  # once more: what was written at the very end
+                client = None  # once more, for the last lines
             else:
                 client.drain()
 
 
 def _remove(directory: Directory) -> None:
-    """Removes a pod's directory with its volumes and logs; its mounts first, so that nothing beyond is reached."""
+    """Removes the directory of a pod with its volumes and logs, after its mounts, so that nothing else is reached."""
     bundles.unmount_all(directory)
     directory.remove()
 
 
 def _claim(runtime: Containers, path: str, name: str) -> tuple[Pod, Directory, int]:
-    """The checked manifest, and its directory with the descriptor of its lock. Raises PodError."""
+    """Returns the checked manifest, and its directory with the descriptor of its lock. Raises PodError."""
     pod = manifest.load(path, name)
     if pod.ignored:
         report.warn(f"{path}: no effect on one machine, so ignored: {', '.join(pod.ignored)}")
@@ -164,7 +165,7 @@ def _claim(runtime: Containers, path: str, name: str) -> tuple[Pod, Directory, i
 
 
 def _end(client: control.Client, seconds: int | None, limit: float, tell: Tell) -> bool:
-    """Asks a supervisor to end its pod; whether it ended within ``limit`` seconds."""
+    """Asks a supervisor to stop its pod. Returns whether it ended within ``limit`` seconds."""
     deadline = time.monotonic() + limit
     try:
         process = os.pidfd_open(client.supervisor())
@@ -184,7 +185,7 @@ def _end(client: control.Client, seconds: int | None, limit: float, tell: Tell) 
 
 
 def _force_end(directory: Directory) -> None:
-    """Ends a pod without grace; a supervisor that does not obey is killed."""
+    """Stops a pod without a grace period. Kills a supervisor that does not obey."""
     client = control.connect(directory)
     if client is None:
         return

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pod's door to pyoci.container: each call is for one container, by its ID."""
+"""The only module of this room that calls pyoci.container, for one container by its ID at a time."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Containers:
     def launch(self, container_id: str, bundle: str, stdio: tuple[int, int, int]) -> int:
         """Creates and starts a container. Returns the PID of its init, which is our child.
 
-        If that fails nothing is left behind. Raises PyociError or OSError.
+        Leaves nothing behind if that fails. Raises PyociError or OSError.
         """
         options = CreateOptions()
         options.cgroup_manager, options.stdio = self._cgroup_manager, stdio
@@ -44,34 +44,34 @@ class Containers:
         return pid
 
     def kill(self, container_id: str) -> None:
-        """Sends SIGKILL to every process of a container, also of a frozen one. Ended is fine."""
+        """Sends SIGKILL to every process of a container, even if it is frozen. Does nothing if it has ended."""
         try:
             kill(self.root, container_id, signal.SIGKILL, everything=True)
         except (NotRunning, NotFound):
             pass
 
     def remove(self, container_id: str) -> None:
-        """Ends every process of a container and removes it; unknown is fine."""
+        """Kills every process of a container and deletes it. Does nothing if it is unknown."""
         try:
             delete(self.root, container_id, force=True)
         except NotFound:
             pass
 
     def remove_group(self, path: str) -> None:
-        """Removes the control group that held those of a pod's containers. Raises CgroupError."""
+        """Removes the control group of a pod, above those of its containers. Raises CgroupError."""
         host.remove_cgroup(path, self._cgroup_manager)
 
     def oom_kills(self, container_id: str) -> int:
-        """How many processes of a container the kernel has killed for want of memory; 0 where nobody knows."""
+        """Returns how many processes of a container the kernel has killed at the memory limit, or 0 if unknown."""
         try:
             return State.load(self.root, container_id).group().oom_kills()
         except (NotFound, StateError, CgroupError):
             return 0
 
     def pid(self, container_id: str) -> int:
-        """The PID of a container's init on the host, 0 if it does not run.
+        """Returns the PID of a container's init on the host, 0 if it does not run.
 
-        Its supervisor may be making or removing it right now: a container without a whole state does not run.
+        Its supervisor may be creating or removing it: a container without a complete state does not run.
         """
         try:
             pid = State.load(self.root, container_id).document()["pid"]
@@ -80,13 +80,13 @@ class Containers:
         return int(pid)
 
     def of_pod(self, pod_name: str) -> list[str]:
-        """The names of the containers of a pod that the runtime knows."""
+        """Returns the names of the containers of a pod that the runtime knows."""
         found = (container_id.rpartition(".") for container_id in self.root.ids())
         return [name for pod, dot, name in found if dot and name and pod == pod_name]
 
 
 def reap(pidfd: int, wait: bool = True) -> int | None:
-    """The exit status of our child (128 + signal if one ended it); None if ``wait`` is False and it still runs."""
+    """Returns the exit status of our child, or 128 + signal; None if ``wait`` is False and it still runs."""
     end = os.waitid(os.P_PIDFD, pidfd, os.WEXITED | (0 if wait else os.WNOHANG))
     if end is None:
         return None
@@ -99,6 +99,6 @@ def reap_strangers(known: set[int]) -> None:
         with open(f"/proc/self/task/{os.getpid()}/children", encoding="ascii") as file:
             children = {int(word) for word in file.read().split()}
     except OSError:
-        return  # a kernel without CONFIG_PROC_CHILDREN: they are reaped when the supervisor ends
+        return  # without CONFIG_PROC_CHILDREN they are reaped when the supervisor ends
     for pid in children - known:
         os.waitpid(pid, os.WNOHANG)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The socket of a pod's supervisor: who asks for an end, and who waits for news.
+"""The socket of a pod's supervisor: takes requests to stop, and sends news.
 
-SOCK_SEQPACKET, one JSON object a message.
+SOCK_SEQPACKET, one JSON object per message.
 
     client                                  supervisor
     {"stop": SECONDS or null} ----------->                    null: the pod's own grace period
@@ -10,7 +10,7 @@ SOCK_SEQPACKET, one JSON object a message.
                      <-------------------- {"log": NAME}      to watchers: this log has grown
                      <-------------------- (end)              the supervisor is gone
 
-News may be lost on the way to a client that does not read; the state in pod.json is what counts.
+News may be lost if a client does not read. The state in pod.json is authoritative.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ _CLIENTS = 64
 
 
 class Server:
-    """The supervisor's side. Descriptors are polled by the supervisor."""
+    """The side of the supervisor, which polls the descriptors."""
 
     def __init__(self, directory: Directory) -> None:
         self.listener = socket.socket(socket.AF_UNIX, _KIND | socket.SOCK_NONBLOCK)
         self.clients: dict[int, socket.socket] = {}
         self._watchers: set[int] = set()
-        # By way of /proc: a socket's address has room for 107 bytes only.
+        # Through /proc, because the address of a socket has only 107 bytes.
         with directory.opened() as fd:
             self.listener.bind(f"/proc/self/fd/{fd}/control")
         self.listener.listen(_CLIENTS)
 
     def accept(self) -> int:
-        """Takes one client in; gives its descriptor, -1 if it is gone or one too many."""
+        """Accepts a client. Returns its descriptor, or -1 if it is gone or there are too many."""
         try:
             client, _ = self.listener.accept()
         except OSError:
@@ -57,7 +57,7 @@ class Server:
         return client.fileno()
 
     def receive(self, fd: int) -> Message | None:
-        """One request; {} for nonsense; None at the client's end, which closes it."""
+        """Returns one request, {} for nonsense, or None at the end of the client, which closes the connection."""
         try:
             data = self.clients[fd].recv(_LONGEST)
         except BlockingIOError:
@@ -74,38 +74,38 @@ class Server:
         return request
 
     def tell(self, message: Message) -> None:
-        """Sends news: to everybody, or to watchers only if it is about a log."""
+        """Sends news: to all clients, or about a log only to watchers."""
         data = jsontext.dumps(message).encode()
         for fd in list(self._watchers if "log" in message else self.clients):
             try:
                 self.clients[fd].send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
             except OSError:
-                pass  # full, so the client has news to read anyway; or gone, which its next poll says
+                pass  # full, so the client has news to read; or gone, which the next poll reports
 
     def close(self) -> None:
-        """Ends every connection."""
+        """Closes all connections."""
         for client in self.clients.values():
             client.close()
         self.listener.close()
 
 
 class Client:
-    """The side of a command."""
+    """The side of a command of ``pyoci pod``."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._socket = connection
 
     def send(self, message: Message) -> None:
-        """Sends one request; a supervisor that is just gone does not matter."""
+        """Sends one request. Does nothing if the supervisor has just ended."""
         try:
             self._socket.send(jsontext.dumps(message).encode(), socket.MSG_NOSIGNAL)
         except OSError:
             pass
 
     def next(self, deadline: float | None) -> Message | None:
-        """The next news, None at the supervisor's end.
+        """Returns the next news, or None when the supervisor has ended.
 
-        deadline: time.monotonic() at which TimeoutError is raised; None waits as long as the supervisor lives.
+        deadline: time.monotonic() at which to raise TimeoutError; None waits as long as the supervisor lives.
         """
         self._socket.settimeout(None if deadline is None else max(deadline - time.monotonic(), 0.001))
         try:
@@ -117,7 +117,7 @@ class Client:
         return state.message(data) if data else None
 
     def drain(self) -> None:
-        """Takes all news that is waiting already."""
+        """Returns all news that has already arrived."""
         self._socket.setblocking(False)
         try:
             while self._socket.recv(_LONGEST):
@@ -126,23 +126,23 @@ class Client:
             pass
 
     def supervisor(self) -> int:
-        """The PID of the process that listens (unix(7), SO_PEERCRED)."""
+        """Returns the PID of the supervisor (unix(7), SO_PEERCRED)."""
         credentials = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
         return int(struct.unpack("3i", credentials)[0])
 
     def close(self) -> None:
-        """Ends the connection."""
+        """Closes the connection."""
         self._socket.close()
 
 
 def connect(directory: Directory) -> Client | None:
-    """A connection to the pod's supervisor, None if there is none. Raises PodError if the directory is none."""
+    """Returns a connection to the pod's supervisor, or None. Raises PodError if the directory is not valid."""
     connection = socket.socket(socket.AF_UNIX, _KIND)
     try:
         with directory.opened() as fd:
             file = os.open("control", os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
             try:
-                connection.connect(f"/proc/self/fd/{file}")  # a symlink is no socket, so it is refused
+                connection.connect(f"/proc/self/fd/{file}")  # a symlink is not a socket and is refused
             finally:
                 os.close(file)
     except OSError:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A supervisor in the background: forked twice, in a session of its own, with a pipe that says how it began."""
+"""Runs a supervisor in the background: forked twice, in its own session, with a pipe that reports its start."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from collections.abc import Callable
 from pyoci.errors import PodError, PyociError
 from pyoci.pod.supervisor import Audience
 
-_LONGEST = 4096  # bytes of the report; one write of so many is atomic (PIPE_BUF, pipe(7))
-_END = 5000  # ms for the daemon to end after its report of a failure
+_LONGEST = 4096  # bytes of the report; a write of this size is atomic (PIPE_BUF, pipe(7))
+_END = 5000  # ms in which the daemon must end after it reported a failure
 
 
 class _Report(Audience):
-    """Passes on whether the pod came up. The pipe of one that did not is closed by the end of this process."""
+    """Reports whether the pod has started. If it has not, the end of this process closes the pipe."""
 
     def __init__(self, pipe: int) -> None:
         self._pipe = pipe
@@ -25,16 +25,16 @@ class _Report(Audience):
         try:
             os.write(self._pipe, (f"failed {error}" if error else "up").encode()[:_LONGEST])
         except OSError:
-            pass  # whoever started us has not waited
+            pass  # the caller has not waited
         if not error:
             os.close(self._pipe)
 
 
 def detach(main: Callable[[Audience], int], keep: int, log: int, wait: float) -> bool:
-    """Runs ``main`` in a daemon; whether it reported within ``wait`` seconds that the pod is up.
+    """Runs ``main`` in a daemon. Returns whether it reported within ``wait`` seconds that the pod has started.
 
-    keep: a descriptor that the daemon needs; every other is closed. log: one that unforeseen errors go to.
-    Raises PodError with the daemon's own words if the pod failed, or if the daemon ended without a word.
+    keep: a descriptor that the daemon needs, all others are closed; log: a descriptor for unexpected errors. Raises
+    PodError with the daemon's message if the pod failed, or if the daemon ended without one.
     """
     reader, writer = os.pipe2(os.O_CLOEXEC)
     child = os.fork()
@@ -49,7 +49,7 @@ def detach(main: Callable[[Audience], int], keep: int, log: int, wait: float) ->
         if not poll.poll(int(wait * 1000)):
             return False
         report = os.read(reader, _LONGEST).decode(errors="replace")
-        poll.poll(_END)  # what failed has ended when we say so, and can be removed
+        poll.poll(_END)  # a failed pod has ended when it is reported, and can be removed
     finally:
         os.close(reader)
     if report == "up":
@@ -59,7 +59,7 @@ def detach(main: Callable[[Audience], int], keep: int, log: int, wait: float) ->
 
 
 def _daemon(main: Callable[[Audience], int], writer: int, keep: int, log: int) -> None:
-    """Never returns. The first child makes the session and ends, so the second can never get a terminal."""
+    """Runs the daemon and never returns. The first child creates a session and ends; the second can get no terminal."""
     status = 1
     try:
         os.setsid()
@@ -75,7 +75,7 @@ def _daemon(main: Callable[[Audience], int], writer: int, keep: int, log: int) -
 
 
 def _reported(main: Callable[[Audience], int], report: _Report) -> int:
-    """An error before the pod's first step is the caller's to read, not the log's."""
+    """Calls main. An error before the pod's first step is reported to the caller, not to the log."""
     try:
         return main(report)
     except PyociError as error:

@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The directory of a pod: where everything of it is, and its state.
+"""The directory of a pod, with its state.
 
 ROOT-pods/NAME/            0700; ROOT is the runtime's state root, so /run/pyoci-pods/NAME by default
-    lock                   held (flock) as long as the supervisor lives; a PID could be another's by then
+    lock                   held (flock) as long as the supervisor lives; a PID might be reused
     pod.json               the state, replaced as a whole
     manifest.yaml          what was run
     control                the supervisor's socket
     supervisor.log         stderr of a supervisor in the background
-    logs/CONTAINER.log     CRI format
+    logs/CONTAINER.log     in the format of the CRI
     etc/hosts etc/hostname
-    shm/ volumes/NAME/     what containers share
+    shm/ volumes/NAME/     what the containers share
     containers/NAME/       bundle: config.json, rootfs (mount point), upper and work (overlay)
 
-No symlink in it is followed: it is entered part by part, and its files are opened below a descriptor.
+No symlink in it is followed: it is entered component by component, and its files are opened below a descriptor.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from pyoci.pod.state import PodState
 
 _NAME = re.compile(r"[a-z0-9][-a-z0-9.]{0,62}")
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_LARGEST = 16 << 20  # bytes of a state: 256 events and the containers of a manifest of 1 MiB
+_LARGEST = 16 << 20  # bytes of a state with 256 events and the containers of a manifest of 1 MiB
 
 
 class Directory:
-    """Paths of one pod; makes nothing by itself. Raises PodError for a name that no pod can have."""
+    """The paths of one pod. The constructor creates nothing; it raises PodError for an invalid name."""
 
     def __init__(self, root: str, name: str) -> None:
         """root: the runtime's state root (``/run/pyoci``)."""
@@ -46,14 +46,14 @@ class Directory:
         self.path = f"{self.parent}/{name}"
 
     def bundle(self, container: str) -> str:
-        """The bundle of a container."""
+        """Returns the bundle of a container."""
         return f"{self.path}/containers/{container}"
 
     @contextmanager
     def opened(self, *below: str) -> Iterator[int]:
-        """A descriptor of the pod's directory, or of one below it, for as long as the context lasts.
+        """Opens the pod's directory, or one below it, while the context lasts. Returns the descriptor.
 
-        Raises FileNotFoundError, and PodError if a part of the way is no directory, or a symlink.
+        Raises FileNotFoundError, and PodError if a component is a symlink or not a directory.
         """
         fd = self._open(below)
         try:
@@ -79,7 +79,7 @@ class Directory:
         return fd
 
     def exists(self) -> bool:
-        """Whether there is such a pod, whatever its condition. Raises PodError if something else is there."""
+        """Returns whether the pod exists, in any condition. Raises PodError if something else has its place."""
         try:
             with self.opened():
                 return True
@@ -92,9 +92,9 @@ class Directory:
             raise self._missing()
 
     def claim(self, manifest: bytes) -> int:
-        """Makes the directory, with its lock held. Returns the lock's descriptor, to be kept for life.
+        """Creates the directory and locks it. Returns the descriptor of the lock, to be kept open.
 
-        It appears under its name in one step, complete. Raises PodError if the name is taken.
+        The directory appears under its name in one step, complete. Raises PodError if the name is taken.
         """
         os.makedirs(self.parent, mode=0o700, exist_ok=True)
         try:
@@ -131,7 +131,7 @@ class Directory:
         return lock
 
     def supervised(self) -> bool:
-        """Whether a supervisor holds the lock."""
+        """Returns whether a supervisor holds the lock."""
         lock = self.take_lock()
         if lock < 0:
             return True
@@ -139,7 +139,7 @@ class Directory:
         return False
 
     def take_lock(self) -> int:
-        """The lock's descriptor, held by the caller now; -1 if a supervisor has it. Raises PodError."""
+        """Takes the lock. Returns its descriptor, or -1 if a supervisor has it. Raises PodError."""
         try:
             with self.opened() as fd:
                 lock = os.open("lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=fd)
@@ -155,13 +155,13 @@ class Directory:
         return lock
 
     def save(self, text: str) -> None:
-        """Replaces the state, a JSON text: temporary file, fsync, rename."""
+        """Replaces the state, a JSON text, by temporary file, fsync and rename."""
         with self.opened() as fd:
             write(fd, "pod.json.new", text.encode(), 0o600)
             os.rename("pod.json.new", "pod.json", src_dir_fd=fd, dst_dir_fd=fd)
 
     def load(self) -> PodState:
-        """The state. Raises PodError if there is no such pod or its state cannot be read."""
+        """Returns the state. Raises PodError if there is no such pod or its state cannot be read."""
         self.require()
         try:
             with self.opened() as fd:
@@ -175,7 +175,7 @@ class Directory:
             raise PodError(f"pod {self.name}: read {self.path}/pod.json: {error}") from error
 
     def containers(self) -> list[str]:
-        """The names of the containers that have, or had, a bundle here."""
+        """Returns the names of the containers that have, or had, a bundle here."""
         try:
             with self.opened("containers") as fd:
                 return os.listdir(fd)
@@ -183,7 +183,7 @@ class Directory:
             return []
 
     def remove(self) -> None:
-        """Removes the directory with all that is in it. Nothing may be mounted there. Raises PodError."""
+        """Removes the directory and its contents. Nothing may be mounted there. Raises PodError."""
         with parent_opened(self.parent) as above:
             removal.remove(above, self.name)
 
@@ -192,13 +192,13 @@ class Directory:
 
 
 def parent(root: str) -> str:
-    """The directory of all pods of a runtime root."""
+    """Returns the directory of all pods of a runtime root."""
     return root.rstrip("/") + "-pods"
 
 
 @contextmanager
 def parent_opened(path: str) -> Iterator[int]:
-    """A descriptor of the directory of all pods. Raises FileNotFoundError, PodError."""
+    """Returns a descriptor of the directory of all pods. Raises FileNotFoundError, PodError."""
     try:
         fd = os.open(path, _FOLDER)
     except FileNotFoundError:
@@ -212,7 +212,7 @@ def parent_opened(path: str) -> Iterator[int]:
 
 
 def names(root: str) -> list[str]:
-    """The pods that there are, sorted. Raises PodError."""
+    """Returns the names of all pods, sorted. Raises PodError."""
     try:
         with parent_opened(parent(root)) as fd:
             return sorted(name for name in os.listdir(fd) if _NAME.fullmatch(name))
@@ -221,7 +221,7 @@ def names(root: str) -> list[str]:
 
 
 def write(folder: int, name: str, data: bytes, mode: int) -> None:
-    """Writes a file below an open directory, and has it on disk."""
+    """Writes a file below an open directory, and syncs it to the disk."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
     fd = os.open(name, flags, mode, dir_fd=folder)
     try:
@@ -234,7 +234,7 @@ def write(folder: int, name: str, data: bytes, mode: int) -> None:
 
 
 def _read(folder: int, name: str) -> bytes:
-    """A regular file below an open directory. Raises OSError, ValueError."""
+    """Reads a regular file below an open directory. Raises OSError, ValueError."""
     fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
     with open(fd, "rb") as file:
         found = os.fstat(fd)
@@ -244,7 +244,7 @@ def _read(folder: int, name: str) -> bytes:
 
 
 def _remove_early(above: int) -> None:
-    """Removes what claims left that were killed on their way."""
+    """Removes what killed callers of claim() have left."""
     for name in os.listdir(above):
         pid = name.rpartition(".")[2]
         if name.startswith(".") and not (pid != str(os.getpid()) and os.path.exists(f"/proc/{pid}")):

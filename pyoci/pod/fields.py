@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading a manifest field by field, so that nothing in it is skipped and all of its faults are told together.
+"""Reads a manifest field by field, so that nothing in it is skipped and all faults are reported together.
 
-A Fields object hands out each property of one mapping once, checked for its type. ``end()`` then finds what was not
-asked for. A fault is noted and reading goes on with a harmless value; :meth:`Faults.end` raises for all of them.
+A Fields object returns each property of a mapping once, after checking its type. ``end()`` then finds properties that
+were not read. A fault is recorded, and reading continues with a harmless value. :meth:`Faults.end` raises for all
+faults.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from pyoci.errors import FAULTS_TOLD, PodError
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _LONGEST = 60  # characters of a value or a name in a message
-_COMPARED = 40  # characters of the longest name that "did you mean" looks at: it compares in quadratic time
+_COMPARED = 40  # characters of a name that "did you mean" compares, in quadratic time
 
 
 class Faults:
-    """What is wrong with the manifest that errors call ``name``, and what of it has no effect (``ignored``)."""
+    """The faults of a manifest, and the properties without effect (``ignored``). name: of the manifest in errors."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -28,12 +29,12 @@ class Faults:
         self._found: list[str] = []
 
     def add(self, where: str, message: str) -> None:
-        """Notes a fault of the property at ``where``."""
+        """Records a fault of the property at ``where``."""
         self._found.append(f"{where}: {message}")
 
     @property
     def count(self) -> int:
-        """How many there are by now."""
+        """Returns the number of faults so far."""
         return len(self._found)
 
     def end(self) -> None:
@@ -46,8 +47,8 @@ class Fields:
     """The properties of one mapping at ``path`` (``spec.containers[0]``) of a manifest."""
 
     def __init__(self, faults: Faults, path: str, value: object, foreign: str = "", ignored: str = "") -> None:
-        """foreign: names that Kubernetes has here and pyoci does not; ignored: names without an effect on one machine.
-        Both are separated by blanks.
+        """foreign: names that Kubernetes has here, but pyoci does not support; ignored: names without effect on a
+        single machine. Both are separated by blanks.
         """
         self.faults = faults
         self.path = path
@@ -56,54 +57,54 @@ class Fields:
         self._asked: set[str] = set()
         self._left: dict[str, object] = {}
         if isinstance(value, dict):
-            # An API server reads a null as an absent field, and so do the tools that write manifests.
+            # For an API server, and for the tools that write manifests, a null is an absent field.
             self._left = {str(key): item for key, item in value.items() if item is not None}
         else:
             self.fault("", f"must be a mapping, it is {shown(value)}")
 
     def fault(self, key: str, message: str) -> None:
-        """Notes a fault of the property ``key`` (or, if empty, of the mapping itself)."""
+        """Records a fault of the property ``key``, or of the mapping itself if it is empty."""
         self.faults.add(self.at(key), message)
 
     def at(self, key: str) -> str:
-        """The path of the property ``key``."""
+        """Returns the path of the property ``key``."""
         if not key:
             return self.path or "manifest"
         return f"{self.path}.{key}" if self.path else key
 
     def has(self, key: str) -> bool:
-        """Whether the property is there and not yet taken."""
+        """Returns whether the property exists and has not been read."""
         return key in self._left
 
     def take(self, key: str) -> object:
-        """The property as it is, None if it is absent."""
+        """Reads the property. Returns its value as it is, or None if it is absent."""
         self._asked.add(key)
         return self._left.pop(key, None)
 
     def ignore(self, key: str) -> None:
-        """Takes a property that has no effect on one machine, if it is there."""
+        """Reads a property without effect on a single machine, if it exists."""
         if self.take(key) is not None:
             self.faults.ignored.append(self.at(key))
 
     def only(self, key: str, allowed: object, words: str) -> None:
-        """A property that may be absent or ``allowed`` (in ``words``), which is what it would be anyway."""
+        """Reads a property that must be absent or ``allowed`` (``words`` says so), which is the default anyway."""
         value = self.take(key)
         if value is not None and value != allowed:
             self.fault(key, f"not supported, but as {words}")
 
     def text(self, key: str, default: str | None = None) -> str:
-        """A string without NUL; required if there is no default."""
+        """Returns a string without NUL; required if there is no default."""
         value = self.take(key)
         if value is None and default is None:
             self.fault(key, "is missing")
         return (default or "") if value is None else self._string(key, value)
 
     def texts(self, key: str) -> tuple[str, ...]:
-        """A list of strings, empty if absent."""
+        """Returns a list of strings, empty if absent."""
         return tuple(self._string(f"{key}[{index}]", item) for index, item in enumerate(self._list(key)))
 
     def map(self, key: str) -> dict[str, str]:
-        """A mapping of strings to strings, empty if absent."""
+        """Returns a mapping of strings to strings, empty if absent."""
         value = self.take(key)
         if value is None:
             return {}
@@ -113,7 +114,7 @@ class Fields:
         return {str(name): self._string(f"{key}[{plain(str(name))}]", item) for name, item in value.items()}
 
     def boolean(self, key: str, default: bool = False) -> bool:
-        """true or false."""
+        """Returns true or false, false if absent."""
         value = self.take(key)
         if value is None or isinstance(value, bool):
             return default if value is None else value
@@ -121,17 +122,17 @@ class Fields:
         return default
 
     def integer(self, key: str, low: int, high: int) -> int | None:
-        """A whole number from low to high, None if absent."""
+        """Returns an integer from low to high, or None if absent."""
         value = self.take(key)
         return None if value is None else self._whole(key, value, low, high)
 
     def integers(self, key: str, low: int, high: int) -> tuple[int, ...]:
-        """A list of whole numbers from low to high."""
+        """Returns a list of integers from low to high."""
         found = (self._whole(f"{key}[{index}]", item, low, high) for index, item in enumerate(self._list(key)))
         return tuple(number for number in found if number is not None)
 
     def choice(self, key: str, allowed: tuple[str, ...], default: str | None = None) -> str:
-        """One of the strings ``allowed``; required if there is no default."""
+        """Returns one of the strings ``allowed``; required if there is no default."""
         missing = not self.has(key)
         value = self.text(key, default)
         if not missing and value not in allowed:
@@ -139,7 +140,7 @@ class Fields:
         return value if value in allowed else allowed[0]
 
     def quantity(self, key: str, unit: Callable[[object], int]) -> int | None:
-        """A quantity in the unit that ``unit`` (of pyoci.pod.quantity) converts it to."""
+        """Returns a quantity in the unit that ``unit`` (of pyoci.pod.quantity) converts it to."""
         value = self.take(key)
         if value is None:
             return None
@@ -150,7 +151,7 @@ class Fields:
             return None
 
     def label(self, key: str) -> str:
-        """A DNS label (RFC 1123): the name of a container or a volume. Empty if it is missing."""
+        """Returns a DNS label (RFC 1123): the name of a container or a volume. Empty if it is missing."""
         missing = not self.has(key)
         value = self.text(key)
         if not missing and not _LABEL.fullmatch(value):
@@ -158,7 +159,7 @@ class Fields:
         return value
 
     def subdomain(self, key: str) -> str:
-        """The name of a pod, see is_subdomain(). Empty if it is missing."""
+        """Returns the name of a pod, see is_subdomain(). Empty if it is missing."""
         missing = not self.has(key)
         value = self.text(key)
         if not missing and not is_subdomain(value):
@@ -166,13 +167,13 @@ class Fields:
         return value
 
     def child(self, key: str, foreign: str = "", ignored: str = "") -> Fields:
-        """The mapping at ``key``; an absent one reads as an empty one."""
+        """Returns the mapping at ``key``, an empty one if it is absent."""
         value = self.take(key)
         return Fields(self.faults, self.at(key), {} if value is None else value, foreign, ignored)
 
     def children(self, key: str, foreign: str = "", ignored: str = "", needed: str = "") -> Iterator[Fields]:
-        """The mappings of the list at ``key``; what is no mapping is a fault and left out. needed: the fault of a list
-        that is missing or empty.
+        """Returns the mappings of the list at ``key``. Other items are faults and left out. needed: the fault of a
+        missing or empty list.
         """
         if needed and self._left.get(key, []) == []:
             self.fault(key, needed)
@@ -182,12 +183,12 @@ class Fields:
                 yield fields
 
     def refuse(self, key: str, why: str) -> None:
-        """The property must not be there."""
+        """Records a fault if the property exists."""
         if self.take(key) is not None:
             self.fault(key, f"not supported: {why}")
 
     def end(self) -> None:
-        """Every property that nobody asked for has no effect, or is a fault."""
+        """Records what was not read: properties without effect, and faults."""
         for key in self._left:
             if key in self._ignored:
                 self.faults.ignored.append(self.at(key))
@@ -228,12 +229,12 @@ class Fields:
 
 
 def is_subdomain(name: str) -> bool:
-    """Whether ``name`` is a DNS subdomain of at most 63 characters: a pod's name becomes its host name."""
+    """Returns whether ``name`` is a DNS subdomain of at most 63 characters, because it becomes the host name."""
     return len(name) <= 63 and _SUBDOMAIN.fullmatch(name) is not None
 
 
 def shown(value: object) -> str:
-    """A YAML value in a few words, for an error message of one line."""
+    """Returns a YAML value in a few words, for messages."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, dict):
@@ -246,6 +247,6 @@ def shown(value: object) -> str:
 
 
 def plain(text: str) -> str:
-    """A name of the manifest in one short line without control characters."""
+    """Returns a name of the manifest, shortened and without control characters."""
     cut = text if len(text) <= _LONGEST else text[:_LONGEST] + "..."
     return cut if cut.isprintable() else repr(cut)[1:-1]

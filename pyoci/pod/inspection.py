@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Looking into a running pod: whose namespaces are whose, and the sandbox's network."""
+"""Inspects a running pod: which namespaces are shared, and the network of the sandbox."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NAMESPACES = ("net", "ipc", "uts", "pid", "mnt", "cgroup", "user")
 
 
 def inspect(runtime: Containers, directory: Directory) -> PodState:
-    """The pod's state, with what the kernel says now.
+    """Returns the state of the pod, with current facts from the kernel.
 
     Each container gets ``namespaces``: name → {inode, sandbox: is it the sandbox's, host: is it ours}, empty if it does
     not run. The pod gets ``network``: a list of {name, up, mtu, addresses}, None if there is no sandbox, and
@@ -28,7 +28,7 @@ def inspect(runtime: Containers, directory: Directory) -> PodState:
     sandbox: dict[str, int] = {}
     pid = 0
     for one in state["containers"]:
-        # The runtime's state knows whether the PID is still this container's.
+        # The state of the runtime tells whether the PID still belongs to this container.
         one["pid"] = runtime.pid(one["id"])
         found = inodes(one["pid"]) if one["pid"] else {}
         if one["kind"] == "sandbox":
@@ -47,7 +47,7 @@ def inspect(runtime: Containers, directory: Directory) -> PodState:
 
 
 def inodes(pid: int) -> dict[str, int]:
-    """The inode of each of a process's namespaces; empty if there is no such process."""
+    """Returns the inode of each of a process's namespaces; empty if there is no such process."""
     try:
         return {name: os.stat(f"/proc/{pid}/ns/{name}").st_ino for name in NAMESPACES}
     except OSError:
@@ -55,9 +55,9 @@ def inodes(pid: int) -> dict[str, int]:
 
 
 def interfaces(pid: int) -> list[Interface]:
-    """The network interfaces in a process's network namespace, with their addresses.
+    """Returns the network interfaces in a process's network namespace, with their addresses.
 
-    A child process enters the namespace, opens a netlink socket there and hands it over. Raises PodError.
+    A child process enters the namespace, opens a netlink socket there and passes it on. Raises PodError.
     """
     try:
         from pyroute2 import IPRoute
@@ -67,7 +67,7 @@ def interfaces(pid: int) -> list[Interface]:
         with IPRoute(netns=f"/proc/{pid}/ns/net") as netlink:
             links = list(netlink.get_links())
             addresses = list(netlink.get_addr())
-    except Exception as error:  # whatever it is, the rest of the report is worth having
+    except Exception as error:  # the rest of the report is still useful
         raise PodError(f"read interfaces of pid {pid}: {error or type(error).__name__}") from error
     return [
         {

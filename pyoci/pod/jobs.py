@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A piece of work in a process of its own: what holds it up, stops it or kills it leaves the supervisor alone.
+"""A job: work in a process of its own, so that nothing which blocks, stops or kills it affects the supervisor.
 
-    supervisor ── fork ──> job: makes, kills or removes a container; writes its result to a pipe, and ends
+    supervisor ── fork ──> job: creates, kills or removes a container; writes its result to a pipe, and ends
                <── the job's pidfd is readable ──
 
-The container's init is the job's child. When the job ends the kernel gives it to the supervisor, which is a child
-subreaper (prctl(2)). A job ends with its supervisor.
+The init of a container is a child of the job. When the job ends, it becomes a child of the supervisor, which is a
+subreaper (prctl(2)). A job is killed if its supervisor ends.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from collections.abc import Callable
 from pyoci.container import host
 from pyoci.errors import OutOfMemory, PodError, PyociError, reason
 
-_LONGEST = 4096  # bytes of a result; one write of so many never waits for a reader (PIPE_BUF, pipe(7))
-_DEAD = 10.0  # seconds for the kernel to end a process after KILL
+_LONGEST = 4096  # bytes of a result; a write of this size does not wait for a reader (PIPE_BUF, pipe(7))
+_DEAD = 10.0  # seconds in which the kernel must end a process after KILL
 
 
 class Job:
-    """Runs ``work``, and is over when ``pidfd`` is readable."""
+    """Runs ``work``. The job is done when ``pidfd`` is readable."""
 
     def __init__(self, work: Callable[[], str | None], limit: float) -> None:
-        """limit: seconds after which end_if_late() kills it. Raises OSError if there can be no more processes."""
+        """limit: seconds after which end_if_late() kills it. Raises OSError if no process can be created."""
         self._limit = limit
         self.deadline = time.monotonic() + limit
         self._late = False
@@ -45,21 +45,21 @@ class Job:
         self.pidfd = os.pidfd_open(self.pid)
 
     def dismiss(self) -> None:
-        """Takes the end of a job whose result nobody wants."""
+        """Reaps a job whose result is not needed."""
         try:
             self.result()
         except PyociError:
             pass
 
     def kill(self) -> None:
-        """Ends it; what it was making is left half made."""
+        """Kills the job. Its work is left unfinished."""
         try:
             signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
         except ProcessLookupError:
             pass
 
     def end_if_late(self, now: float) -> None:
-        """Kills it if its time is over."""
+        """Kills the job if its time is over."""
         if now >= self.deadline:
             self._late = True
             self.deadline = now + _DEAD
@@ -68,7 +68,7 @@ class Job:
     def result(self) -> str:
         """Waits for its end. Returns what ``work`` returned ("" for None).
 
-        Raises PodError or OutOfMemory with the words of what it raised, and PodError if it was killed.
+        Raises PodError or OutOfMemory with the message of what it raised, and PodError if it was killed.
         """
         try:
             end = os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED)
@@ -84,16 +84,16 @@ class Job:
 
 
 def readable(fd: int, seconds: float) -> bool:
-    """Waits until a descriptor is readable (a pidfd: until its process has ended), ``seconds`` at most."""
+    """Waits until a descriptor is readable (a pidfd: its process has ended), at most ``seconds``."""
     poll = select.poll()
     poll.register(fd, select.POLLIN)
     return bool(poll.poll(max(0, int(seconds * 1000))))
 
 
 def _run(work: Callable[[], str | None], writer: int, parent: int) -> None:
-    """The child: never returns."""
+    """Runs in the child and never returns."""
     try:
-        signal.set_wakeup_fd(-1)  # or a signal to us would count as one to the supervisor
+        signal.set_wakeup_fd(-1)  # else a signal to the job would be taken for one to the supervisor
         host.end_with(parent)
         os.write(writer, _told(work))
     finally:
@@ -101,7 +101,7 @@ def _run(work: Callable[[], str | None], writer: int, parent: int) -> None:
 
 
 def _told(work: Callable[[], str | None]) -> bytes:
-    """What ``work`` returns or raises, as a message of one line."""
+    """Returns the result or the error of ``work``, as one line."""
     try:
         kind, text = "done", work() or ""
     except OutOfMemory as error:

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Container logs in the format of the Kubernetes CRI: ``TIME STREAM TAG TEXT``, one file a container.
+"""Container logs in the format of the Kubernetes CRI: ``TIME STREAM TAG TEXT``, one file per container.
 
     2016-10-06T00:17:09.669794202Z stdout F the text of one line
     2016-10-06T00:17:10.113242941Z stderr P the beginning of a line that is longer than LONGEST
 
-TIME is RFC 3339 in UTC, TAG is F for a full line (or its last part) and P for a part that goes on.
+TIME is RFC 3339 in UTC. TAG is F for a full line or its last part, and P for a part that continues.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ LARGEST = 10 << 20
 
 
 class Log:
-    """The file of one container, below an open directory."""
+    """The log file of one container, below an open directory."""
 
     def __init__(self, folder: int, name: str) -> None:
-        """folder: a descriptor, which stays the caller's. Raises OSError."""
+        """folder: a descriptor, which the caller keeps. Raises OSError."""
         self._folder, self._name = folder, name
         self._fd = self._open()
         self._size = os.fstat(self._fd).st_size
@@ -50,7 +50,7 @@ class Log:
         self._fd, self._size = self._open(), 0
 
     def close(self) -> None:
-        """Closes the file; no more is written."""
+        """Closes the file."""
         os.close(self._fd)
 
 
@@ -61,7 +61,7 @@ class Lines:
         self._rest = b""
 
     def feed(self, data: bytes) -> list[tuple[bytes, bool]]:
-        """What is complete now: lines, and parts of a line that is too long."""
+        """Returns what is complete: lines, and parts of a line that is too long."""
         *lines, self._rest = (self._rest + data).split(b"\n")
         entries = [entry for line in lines for entry in _cut(line)]
         while len(self._rest) >= LONGEST:
@@ -70,7 +70,7 @@ class Lines:
         return entries
 
     def end(self) -> list[tuple[bytes, bool]]:
-        """The last line, if it does not end with a newline."""
+        """Returns the last line, if it has no newline."""
         rest, self._rest = self._rest, b""
         return [(rest, True)] if rest else []
 
@@ -81,17 +81,17 @@ def _cut(line: bytes) -> list[tuple[bytes, bool]]:
 
 
 class Reader:
-    """Reads a container's log from its beginning, and again what was added since."""
+    """Reads the log of a container: first all of it, then what was added."""
 
     def __init__(self, folder: int, name: str) -> None:
-        """folder: a descriptor of the directory, which stays the caller's."""
+        """folder: a descriptor of the directory, which the caller keeps."""
         self._folder, self._name = folder, name
         self._fd = -1
         self._rest = b""
         self._text: dict[str, bytes] = {}
 
     def read(self) -> list[tuple[str, str, bytes]]:
-        """(time, stream, text) of each full line that is new; none if there is no log yet."""
+        """Returns (time, stream, text) of each new full line; none if there is no log yet."""
         if self._fd < 0:
             return self._begin()
         found = self._entries()

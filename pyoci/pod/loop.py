@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a supervisor waits for: one poll(2) for descriptors, signals and the next deadline."""
+"""The event loop of a supervisor: one poll(2) for descriptors, signals and the next deadline."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _Handler = Callable[[int, FrameType | None], object] | int | None
 
 
 class Loop:
-    """A handler for each descriptor. Signals come as one that is readable (signal.set_wakeup_fd)."""
+    """Handlers of descriptors. Signals make a descriptor readable (signal.set_wakeup_fd)."""
 
     def __init__(self) -> None:
         self._poll = select.poll()
@@ -29,26 +29,26 @@ class Loop:
         self._poll.register(fd, select.POLLIN)
 
     def forget(self, fd: int) -> None:
-        """Ends watch(); unknown is fine."""
+        """Ends watch(). Does nothing if the descriptor is unknown."""
         if self._handlers.pop(fd, None):
             self._poll.unregister(fd)
 
     def wait(self, until: float | None) -> None:
-        """Sleeps until a descriptor speaks, or the monotonic time ``until``, and calls the handlers of what came."""
+        """Sleeps until a descriptor is ready, or until the monotonic time ``until``, and calls the handlers."""
         timeout = None if until is None else max(0, int((until - time.monotonic()) * 1000) + 1)
         for fd, _ in self._poll.poll(timeout):
-            if fd in self._handlers:  # a handler may have forgotten another's
+            if fd in self._handlers:  # a handler may have removed another one
                 self._handlers[fd](fd)
 
     def catch(self, signals: Iterable[int], handler: Callable[[int], None]) -> None:
-        """Has signals arrive here, as calls of ``handler`` with their number; SIGPIPE is ignored."""
+        """Receives signals: calls ``handler`` with their numbers. SIGPIPE is ignored."""
         wanted = frozenset(signals)
         self._wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._before = {number: signal.signal(number, lambda *_: None) for number in wanted}
-        # A reader of our output that goes away must not end the pod without its clean end.
+        # A reader of our output that goes away must not end the supervisor.
         self._before[signal.SIGPIPE] = signal.signal(signal.SIGPIPE, signal.SIG_IGN)
         signal.set_wakeup_fd(self._wake[1])
-        self._mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, wanted)  # a caller's block is inherited
+        self._mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, wanted)  # the caller may have blocked them
 
         def read(fd: int) -> None:
             for number in os.read(fd, 64):
@@ -58,7 +58,7 @@ class Loop:
         self.watch(self._wake[0], read)
 
     def close(self) -> None:
-        """Puts the handlers of signals back as they were."""
+        """Restores the handlers of signals."""
         signal.set_wakeup_fd(-1)
         signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
         for number, handler in self._before.items():

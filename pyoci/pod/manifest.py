@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A Kubernetes ``v1 Pod`` manifest → pyoci.pod.model.Pod.
+"""Turns a Kubernetes ``v1 Pod`` manifest into a pyoci.pod.model.Pod.
 
-Every property is used, refused by its path, or in one of the lists below of what has no effect on one machine. The
-meaning of each is that of the Kubernetes API reference (core/v1 PodSpec); what differs is in docs/pods.md.
+Every property is used, refused by its path, or listed below as without effect on a single machine. Properties have the
+meaning of the Kubernetes API reference (core/v1 PodSpec); docs/pods.md has the differences.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ _ID = 2**31 - 1  # the API server's own limit for user and group IDs
 _RESTART = ("Always", "OnFailure", "Never")
 _HOST_PATH_TYPES = ("", "DirectoryOrCreate", "Directory", "FileOrCreate", "File", "Socket", "CharDevice", "BlockDevice")
 
-# What a cluster adds to a pod and asks of a scheduler, an API server or a registry. None of it has an effect on one
-# machine, so that what `kubectl get pod -o yaml` prints can be run. `pod run` names what it ignored.
+# What a cluster adds to a pod, for a scheduler, an API server or a registry. It has no effect on a single machine and
+# is ignored, so that the output of `kubectl get pod -o yaml` can be run. `pod run` names what it ignores.
 _IGNORED_METADATA = (
     "creationTimestamp deletionGracePeriodSeconds deletionTimestamp finalizers generateName generation managedFields "
     "namespace ownerReferences resourceVersion selfLink uid"
@@ -31,10 +31,10 @@ _IGNORED_SPEC = (
     "serviceAccountName tolerations topologySpreadConstraints"
 )
 _IGNORED_CONTAINER = "imagePullPolicy resizePolicy terminationMessagePath terminationMessagePolicy"
-_TOKEN_VOLUME = "kube-api-access-"  # what the API server's ServiceAccount admission names the volume that it adds
+_TOKEN_VOLUME = "kube-api-access-"  # the volume that the ServiceAccount admission of an API server adds
 
-# Names that Kubernetes 1.34 has at these places and pyoci does not: an error says "not supported" for
-# them and "unknown field" for any other.
+# Names of Kubernetes 1.34 at these places that pyoci does not support. The error for them is "not supported", and
+# "unknown field" for any other.
 _SPEC = (
     "activeDeadlineSeconds dnsConfig ephemeralContainers hostAliases hostnameOverride resourceClaims resources "
     "runtimeClassName setHostnameAsFQDN subdomain"
@@ -65,24 +65,24 @@ class _PodSecurity:
 
 @dataclass(frozen=True, slots=True)
 class _Volumes:
-    """named: by name; missing: names of volumes that are ignored or at fault, so that their mounts are no news."""
+    """named: by name; missing: names of ignored and faulty volumes, whose mounts are not reported again."""
 
     named: dict[str, Volume]
     missing: dict[str, bool]  # name → whether it is ignored
 
 
 def load(path: str, name: str = "") -> Pod:
-    """The pod that the manifest at ``path`` describes; ``name`` takes the place of metadata.name.
+    """Returns the pod that the manifest at ``path`` describes. name: replaces metadata.name.
 
-    Raises PodError, which names the file and each property at fault. Image directories have to exist.
+    Raises PodError, which names the file and each property at fault. Image directories must exist.
     """
     data = yamltext.read(path)
     return check(yamltext.parse(data, path), path, name, data)
 
 
 def check(document: object, path: str, name: str = "", text: bytes = b"") -> Pod:
-    """The pod of a parsed document. path: where it was read from (images are relative to its directory); text: what
-    was read. Raises PodError.
+    """Returns the pod of a parsed document. path: of the manifest, images are relative to its directory; text: of the
+    manifest. Raises PodError.
     """
     if name and not is_subdomain(name):
         raise PodError(f"flag --name: {shown(name)} is not a name of a-z, 0-9, '-' and '.' with at most 63 characters")
@@ -91,7 +91,7 @@ def check(document: object, path: str, name: str = "", text: bytes = b"") -> Pod
     if isinstance(document, dict):
         top.choice("apiVersion", ("v1",))
         top.choice("kind", ("Pod",))
-    faults.end()  # what another kind has is not worth telling
+    faults.end()  # faults of another kind of document are of no interest
     metadata = top.child("metadata", ignored=_IGNORED_METADATA)
     own = metadata.take("name") if name else metadata.subdomain("name")
     labels, annotations = metadata.map("labels"), metadata.map("annotations")
@@ -237,7 +237,7 @@ def _image(fields: Fields, base: str) -> str:
 
 
 def _ports(fields: Fields) -> None:
-    """Ports inform the reader of a manifest; whoever shares the network namespace reaches all of them."""
+    """Checks the ports. They only inform the reader: containers in the network namespace reach all ports."""
     for port in fields.children("ports"):
         port.refuse("hostPort", "a pod has a network of its own")
         port.refuse("hostIP", "a pod has a network of its own")
@@ -275,7 +275,7 @@ def _mounts(fields: Fields, volumes: _Volumes) -> tuple[Mount, ...]:
 
 
 def _mount(item: Fields, volumes: _Volumes) -> Mount | None:
-    """None for a mount of a volume that is not there."""
+    """Returns a mount, or None if its volume does not exist."""
     missing = not item.has("mountPath")
     name, path = item.text("name"), item.text("mountPath")
     if volumes.missing.get(name):
@@ -327,12 +327,12 @@ def _resources(fields: Fields) -> Resources:
     limits, requests = resources.child("limits"), resources.child("requests")
     cpu, memory = limits.quantity("cpu", quantity.millis), limits.quantity("memory", quantity.whole)
     cpu_request = requests.quantity("cpu", quantity.millis)
-    # A request for memory is the scheduler's business: on one machine there is nobody to promise it.
+    # A request for memory is for a scheduler, which a single machine does not have.
     memory_request = requests.quantity("memory", quantity.whole)
     for kind, least, most in (("cpu", cpu_request, cpu), ("memory", memory_request, memory)):
         if least is not None and most is not None and least > most:
             requests.fault(kind, f"is larger than {limits.at(kind)}")
     for part in (limits, requests, resources):
         part.end()
-    # kubelet reads a limit of 0 as none, and a missing request as one that equals the limit.
+    # For kubelet, a limit of 0 is no limit, and a missing request equals the limit.
     return Resources(cpu or None, cpu_request if cpu_request is not None else cpu or None, memory or None)

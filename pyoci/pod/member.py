@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One container of a pod as its supervisor sees it."""
+"""A container of a pod, from the view of its supervisor."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ OOM_KILLED = "OOMKilled"  # Kubernetes' word, ContainerStateTerminated.reason
 
 @dataclass(slots=True)
 class Member:
-    """kind: sandbox, init or container. job: what is being done with it, in another process; None for nothing.
-    starting: whether that is its start.
+    """kind: sandbox, init or container; job: the work that another process does with it, or None; starting: whether
+    that is its start.
 
-    wake: monotonic time of the next start, None if it is due or not wanted. signalled: the last signal that the
-    supervisor sent, 0 for none. code: exit status, or 128 + signal. ran: seconds from the last start to its end.
+    wake: monotonic time of the next start, None if it is due or not wanted; signalled: the last signal that the
+    supervisor sent, 0 for none; code: exit status, or 128 + signal; ran: seconds from the last start to its end.
     """
 
     name: str
@@ -49,20 +49,20 @@ class Member:
 
     @property
     def running(self) -> bool:
-        """Whether it has a process."""
+        """Returns whether it has a process."""
         return self.status == RUNNING
 
     @property
     def done(self) -> bool:
-        """Whether it has ended, and nothing is being done with it any more."""
+        """Returns whether it has ended and has no job."""
         return self.status == TERMINATED and self.job is None
 
     def due(self, at: float) -> bool:
-        """Whether it is to be started now."""
+        """Returns whether it is to be started now."""
         return self.status == WAITING and self.job is None and (self.wake or 0.0) <= at
 
     def begin(self, pid: int, pidfd: int) -> None:
-        """It runs now."""
+        """Records that it runs."""
         self.restarts += 1 if self.starts else 0
         self.starts += 1
         self.status, self.pid, self.pidfd = RUNNING, pid, pidfd
@@ -70,22 +70,22 @@ class Member:
         self.started, self.finished, self._began = now(), None, time.monotonic()
 
     def end(self, code: int, reason: str = "") -> None:
-        """It has ended, and is not started again unless again() says so."""
+        """Records that it has ended. Only again() schedules another start."""
         self.status, self.pid, self.pidfd = TERMINATED, 0, -1
         self.code, self.finished, self.ran = code, now(), time.monotonic() - self._began
         self.reason = reason or ("Completed" if code == 0 else "Error")
 
     def again(self, at: float) -> None:
-        """It is started again at the monotonic time ``at``."""
+        """Schedules another start at the monotonic time ``at``."""
         self.status, self.wake = WAITING, at
 
     @property
     def peaceful(self) -> bool:
-        """Whether it did what was asked: ended with 0, or by the TERM that we sent."""
+        """Returns whether it ended well: with 0, or by the TERM that we sent."""
         return self.code == 0 or (self.code == 128 + TERM and self.signalled == TERM)
 
     def words(self, killed: int = 0) -> str:
-        """How it ended, for people. killed: how many of its processes the kernel killed for want of memory."""
+        """Returns how it ended, as text. killed: how many of its processes the kernel killed at the memory limit."""
         text = f"exit status {self.code}"
         if self.reason == OOM_KILLED:
             return f"{text}: out of memory"
@@ -98,7 +98,7 @@ class Member:
         return text if self.code is None or self.code <= 128 else f"{text}: signal {self.code - 128}"
 
     def document(self) -> ContainerState:
-        """For the state file."""
+        """Returns its part of the state."""
         return {
             "name": self.name, "kind": self.kind, "id": self.id, "image": self.spec.image if self.spec else "",
             "status": self.status, "pid": self.pid, "code": self.code, "reason": self.reason, "restarts": self.restarts,
@@ -107,13 +107,15 @@ class Member:
 
 
 def make(pod_name: str, kind: str, spec: Container | None, backoff: float) -> Member:
-    """A member that has not started. spec: None for the sandbox; backoff: seconds, see Backoff."""
+    """Returns a member that has not started. spec: None for the sandbox; backoff: seconds, see Backoff."""
     name = spec.name if spec else SANDBOX
     return Member(name, kind, container_id(pod_name, name), spec, Backoff(backoff))
 
 
 def reason_of(code: int, signalled: int, killed: int) -> str:
-    """The reason of an end, "" for the usual ones: out of memory if the kernel killed ``killed`` processes for it and
-    the end is by KILL (or says so, as a shell of its child), and the KILL is not the supervisor's.
+    """Returns the reason of an end, "" for the usual ones.
+
+    It is out of memory if the kernel killed ``killed`` processes at the memory limit, and the container ended by a KILL
+    that the supervisor did not send (or a shell reports that for its child).
     """
     return OOM_KILLED if killed and code == 128 + KILL and signalled != KILL else ""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a manifest says, checked and typed. Made by pyoci.pod.manifest, never changed afterwards."""
+"""The contents of a manifest, checked and typed. Created by pyoci.pod.manifest, and never changed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Volume:
     """A directory (or, by hostPath, a file) that containers share.
 
     kind: ``emptyDir``, ``memory`` (an emptyDir on a tmpfs) or ``hostPath``. path: of hostPath, on the host.
-    check: hostPath's type. size: bytes of a tmpfs, None for the kernel's default of half the memory.
+    check: the type of a hostPath. size: bytes of a tmpfs, None for the kernel's default, half of the memory.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Mount:
 
 @dataclass(frozen=True, slots=True)
 class Security:
-    """User, groups and capabilities of a process, the pod's and the container's settings merged."""
+    """User, groups and capabilities of a process, merged from the settings of the pod and the container."""
 
     user: int
     group: int
@@ -58,7 +58,7 @@ class Resources:
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """One container. where: its path in the manifest; image: the absolute path of its root file system."""
+    """A container. where: its path in the manifest; image: the absolute path of its root file system."""
 
     name: str
     where: str
@@ -74,8 +74,8 @@ class Container:
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """A whole manifest. source: its absolute path; text: what was read there; restart: Always, OnFailure or Never;
-    grace: terminationGracePeriodSeconds; ignored: the paths of what has no effect on one machine.
+    """A manifest. source: its absolute path; text: its text; restart: Always, OnFailure or Never; grace:
+    terminationGracePeriodSeconds; ignored: the paths of properties without effect on a single machine.
     """
 
     name: str

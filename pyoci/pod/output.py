@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What containers print: from their pipes into their logs, and to whoever looks on."""
+"""Copies the output of containers from their pipes to their logs and to observers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Tell = Callable[[str, str, bytes], None]
 
 
 class Output:
-    """The open pipes of all containers; their descriptors are polled by the supervisor."""
+    """The open pipes of all containers. The supervisor polls their descriptors."""
 
     def __init__(self, directory: Directory, tell: Tell) -> None:
         self._directory = directory
@@ -28,7 +28,7 @@ class Output:
         self._pipes: dict[int, tuple[str, str, Lines]] = {}
 
     def add(self, name: str, stream: str, fd: int) -> None:
-        """Takes over the reading end of a pipe; ``stream`` is stdout or stderr."""
+        """Adds the reading end of a pipe. stream: stdout or stderr."""
         os.set_blocking(fd, False)
         if name not in self._logs:
             if self._folder < 0:
@@ -38,7 +38,7 @@ class Output:
         self._pipes[fd] = (name, stream, Lines())
 
     def read(self, fd: int) -> bool:
-        """Takes what is in the pipe, a piece at most; False when it has ended and is closed."""
+        """Reads one piece from the pipe. Returns False at its end, after closing it."""
         name, stream, lines = self._pipes[fd]
         try:
             data = os.read(fd, _PIECE)
@@ -51,7 +51,7 @@ class Output:
         return bool(data)
 
     def last(self, name: str) -> list[int]:
-        """Takes what an ended container has left and closes its pipes; gives their descriptors."""
+        """Reads the last output of a container that has ended, and closes its pipes. Returns their descriptors."""
         closed = [fd for fd, pipe in self._pipes.items() if pipe[0] == name]
         for fd in closed:
             for _ in range(_LAST):
@@ -83,6 +83,6 @@ class Output:
         try:
             self._logs[name].write(stream, entries)
         except OSError:
-            pass  # a full disk costs the log, not the pod
+            pass  # on a full disk the log is lost, not the pod
         for text, _ in entries:
             self._tell(name, stream, text)

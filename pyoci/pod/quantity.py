@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Kubernetes quantities: ``100m`` of a processor, ``64Mi`` of memory.
 
-The grammar is that of ``k8s.io/apimachinery/pkg/api/resource``: a decimal number, then one of the binary suffixes
+The grammar is that of ``k8s.io/apimachinery/pkg/api/resource``: a decimal number, followed by a binary suffix
 (Ki Mi Gi Ti Pi Ei), the decimal ones (n u m k M G T P E) or a decimal exponent (e3, E3).
 """
 
@@ -21,9 +21,9 @@ _LARGEST = 2**63 - 1
 
 
 def parse(value: object) -> Fraction:
-    """The exact number that a quantity stands for.
+    """Returns the exact number of a quantity.
 
-    value: a string, or a number as YAML gives it. Raises ValueError (one line, without the value) if it is not a
+    value: a string, or a number from YAML. Raises ValueError (one line, without the value) if it is not a
     quantity, is negative, or is larger than 2^63-1.
     """
     if isinstance(value, bool) or not isinstance(value, str | int | float):
@@ -48,12 +48,12 @@ def parse(value: object) -> Fraction:
 
 
 def millis(value: object) -> int:
-    """A processor quantity in thousandths of one processor, rounded up (as the API server does)."""
+    """Returns a CPU quantity in thousandths of a CPU, rounded up, as in the API server."""
     return _up(parse(value) * 1000)
 
 
 def whole(value: object) -> int:
-    """A memory quantity in bytes, rounded up."""
+    """Returns a memory quantity in bytes, rounded up."""
     return _up(parse(value))
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Removing directories that containers have filled."""
+"""Removes directories that containers have filled."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def remove(parent: int, name: str) -> None:
-    """Removes ``name`` below an open directory, with all that is in it, whatever its depth; absent is fine.
+    """Removes ``name`` below an open directory with its contents, at any depth, if it exists.
 
-    A container decides how deep its directories are nested, so there is no recursion and no descriptor held for each
-    level: what is found in a subdirectory is moved up to the top, and each directory is moved at most once. Symlinks
-    are removed, never followed. Raises PodError.
+    A container decides how deep its directories are nested. So there is no recursion, and no descriptor is kept for
+    each level: the entries of a subdirectory are moved to the top, and each directory is moved at most once. Symlinks
+    are removed and never followed. Raises PodError.
     """
     try:
         try:
@@ -53,7 +53,7 @@ def _empty(top: int) -> None:
 
 
 def _remove_one(parent: int, name: str) -> bool:
-    """Removes a file or an empty directory; False for a directory that holds something."""
+    """Removes a file or an empty directory. Returns False for a directory that is not empty."""
     try:
         os.unlink(name, dir_fd=parent)
         return True

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is done with one container of a pod: made and started, killed, removed; each as a job (jobs.py)."""
+"""Creates, starts, kills and removes containers of a pod, each by a job (jobs.py)."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from pyoci.pod.member import Member
 from pyoci.pod.model import Pod
 from pyoci.pod.output import Output, Tell
 
-START = 60.0  # seconds for a start; pyoci's own waits for init end before
-REMOVE = 600.0  # seconds for a removal: a container may have written millions of files
-DEAD = 10.0  # seconds for the kernel to end a process after KILL
+START = 60.0  # seconds for a start; pyoci's own waits for init are shorter
+REMOVE = 600.0  # seconds for a removal; a container may have written millions of files
+DEAD = 10.0  # seconds in which the kernel must end a process after KILL
 
 Then = Callable[[Member, Job], None]
 """Called when a job is over, to take its result."""
 
 
 class Runner:
-    """Containers of one pod, with their bundles and pipes. ``loop`` says when a job is over, or a pipe readable."""
+    """The containers of one pod, with their bundles and pipes. loop: reports ended jobs and readable pipes."""
 
     def __init__(self, pod: Pod, directory: Directory, containers: Containers, loop: Loop, tell: Tell) -> None:
         """tell: called with each line that a container prints."""
@@ -36,11 +36,11 @@ class Runner:
         self._places: translate.Places | None = None
 
     def prepare(self) -> None:
-        """Makes what the containers share. Raises PyociError, OSError."""
+        """Creates what the containers share. Raises PyociError, OSError."""
         self._places = volumes.make(self._pod, self._directory)
 
     def start(self, one: Member, sandbox_pid: int, then: Then) -> None:
-        """Begins to make and start a container; the job's result is the PID of its init. Raises OSError."""
+        """Begins to create and start a container. The result of the job is the PID of its init. Raises OSError."""
         opened: list[int] = []
         try:
             opened.append(os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC))
@@ -56,7 +56,7 @@ class Runner:
                 os.close(fd)
 
     def kill(self, one: Member, then: Then) -> None:
-        """Begins to kill every process of a container, also of a frozen one. Raises OSError."""
+        """Begins to kill every process of a container, even if it is frozen. Raises OSError."""
         self._work(one, lambda: self._containers.kill(one.id), REMOVE, then)
 
     def remove(self, one: Member, then: Then) -> None:
@@ -70,12 +70,15 @@ class Runner:
         self._work(one, lambda: self._remove(one), REMOVE, over)
 
     def killed_for_memory(self, one: Member) -> int:
-        """How many processes of a container the kernel has killed for want of memory. Ask before it is removed."""
+        """Returns how many processes of a container the kernel has killed at the memory limit.
+
+        Call it before the removal.
+        """
         return self._containers.oom_kills(one.id)
 
     def discard(self, one: Member) -> int | None:
-        """Removes a container at once, in this process, whatever is under way. Returns the exit status of an init that
-        was running, None if there was none. Raises PyociError, OSError.
+        """Removes a container at once in this process, even if a job is running. Returns the exit status of an init
+        that was running, or None. Raises PyociError, OSError.
         """
         if one.job:
             one.job.kill()
@@ -93,11 +96,11 @@ class Runner:
         return code
 
     def clean(self, members: list[Member]) -> None:
-        """Reaps what killed jobs have left to this process, which is nobody's of ``members``."""
+        """Reaps children that killed jobs have left to this process, and that belong to none of ``members``."""
         reap_strangers({one.pid for one in members} | {one.job.pid for one in members if one.job})
 
     def finish(self) -> None:
-        """Removes what the containers shared, at the very end. Raises PyociError."""
+        """Removes what the containers shared. Raises PyociError."""
         bundles.unmount_all(self._directory)
         self._containers.remove_group(translate.cgroup_parent(self._pod.name))
 

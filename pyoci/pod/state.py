@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is known of a pod from outside: the document in pod.json, and the messages of the control socket."""
+"""The types of the document in pod.json, and of the messages of the control socket."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pyoci import jsontext
 
 
 class Event(TypedDict):
-    """Something that happened. time: RFC 3339; container: its name, "" for the pod itself."""
+    """An event. time: RFC 3339; container: its name, "" for the pod itself."""
 
     time: str
     container: str
@@ -20,7 +20,7 @@ class Event(TypedDict):
 
 
 class Namespace(TypedDict):
-    """One namespace of a process. sandbox, host: whether it is the sandbox's, or the machine's."""
+    """A namespace of a process. sandbox, host: whether it is that of the sandbox, or of the host."""
 
     inode: int
     sandbox: bool
@@ -28,8 +28,8 @@ class Namespace(TypedDict):
 
 
 class ContainerState(TypedDict):
-    """One container. kind: sandbox, init or container; status: waiting, running or terminated; code: its last exit
-    status, or 128 and the signal; started, finished: RFC 3339. namespaces: by name, only from ``pod inspect``.
+    """A container. kind: sandbox, init or container; status: waiting, running or terminated; code: its last exit
+    status, or 128 plus the signal; started, finished: RFC 3339; namespaces: by name, only from ``pod inspect``.
     """
 
     name: str
@@ -47,7 +47,7 @@ class ContainerState(TypedDict):
 
 
 class Interface(TypedDict):
-    """A network interface of the sandbox. addresses: with the length of their prefix."""
+    """A network interface of the sandbox. addresses: with prefix lengths."""
 
     name: str
     up: bool
@@ -80,7 +80,7 @@ class PodState(TypedDict):
 
 
 class Message(TypedDict, total=False):
-    """One message of the control socket, see pyoci.pod.control."""
+    """A message of the control socket, see pyoci.pod.control."""
 
     stop: int | None
     watch: bool
@@ -112,7 +112,7 @@ _POD: _Shape = {
 
 
 def parse(data: bytes) -> PodState:
-    """The state that a supervisor wrote. Raises ValueError."""
+    """Parses the state that a supervisor wrote. Raises ValueError."""
     document = jsontext.loads(data)
     _require("state", document, _POD)
     for key, shape in (("containers", _CONTAINER), ("events", _EVENT)):
@@ -122,7 +122,7 @@ def parse(data: bytes) -> PodState:
 
 
 def message(data: bytes) -> Message:
-    """A message of the control socket; an empty one for nonsense."""
+    """Parses a message of the control socket. Returns an empty one for nonsense."""
     try:
         document = jsontext.loads(data)
         if not isinstance(document, dict):
@@ -135,7 +135,7 @@ def message(data: bytes) -> Message:
 
 
 def unknown(name: str) -> PodState:
-    """What is known of a pod whose state cannot be read."""
+    """Returns the state to show for a pod whose state cannot be read."""
     return {
         "name": name, "phase": "Unknown", "reason": "", "manifest": "", "hostname": "", "labels": {},
         "restartPolicy": "", "grace": 0, "shareProcessNamespace": False, "supervisor": 0, "created": "",
@@ -144,7 +144,7 @@ def unknown(name: str) -> PodState:
 
 
 def seconds(time: str) -> float:
-    """A time of a state as seconds since the epoch, to compute with; 0 if it is none."""
+    """Returns a time of a state in seconds since the epoch, or 0 if it is not a time."""
     try:
         return datetime.fromisoformat(time).timestamp()
     except ValueError:

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The process that runs one pod, from the sandbox's start to its end.
+"""The process that runs one pod, from the start of the sandbox to its end.
 
     sandbox ─> init containers, one after the other ─> containers, in order ─> ... ─> TERM in reverse ─> sandbox last
 
-One thread, one poll(2): pidfds of the containers' processes, the pipes they print to, signals, the control socket.
-It sleeps until one of them speaks or a time has come; nothing is asked for periodically. What can take its time, or be
-held up from inside a container (making, killing, removing one), is a job, a process of its own (jobs.py).
+It has one thread and one poll(2), for pidfds of the containers' processes, the pipes to which they print, signals and
+the control socket. It sleeps until one of them is ready or a time has come, and never polls periodically. Work that
+takes time, or that a container could block (creating, killing or removing one), is a job, a process of its own
+(jobs.py).
 """
 
 from __future__ import annotations
@@ -32,32 +33,32 @@ from pyoci.pod.runner import DEAD, Runner
 from pyoci.pod.state import Event, PodState
 from pyoci.pod.termination import KILL, TERM, Termination
 
-_EVENTS = 256  # the newest events that the state keeps
+_EVENTS = 256  # the number of newest events that the state keeps
 _DETAIL = 1000  # characters of an event's detail
-_PAUSE = 5.0  # seconds for the sandbox to end on TERM; our pause needs microseconds
+_PAUSE = 5.0  # seconds for the sandbox to end after TERM; pause needs microseconds
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Audience:
-    """Who looks on. The supervisor calls, from its one thread; nothing is expected back."""
+    """An observer, which the supervisor calls from its thread."""
 
     def line(self, name: str, stream: str, text: bytes) -> None:
-        """A container printed a line."""
+        """Called when a container has printed a line."""
 
     def event(self, event: Event) -> None:
-        """Something happened."""
+        """Called when something has happened."""
 
     def ready(self, error: str) -> None:
-        """Every container has been started (error is empty), or the pod has ended before. At most once."""
+        """Called at most once: every container has been started (error is empty), or the pod has ended before."""
 
 
 class Supervisor:
-    """Runs a pod whose directory is claimed already."""
+    """Runs a pod whose directory has been claimed."""
 
     def __init__(
         self, pod: Pod, directory: Directory, containers: Containers, backoff: float, audience: Audience
     ) -> None:
-        """backoff: seconds of the first real restart delay."""
+        """backoff: the first restart delay that is not 0, in seconds."""
         self._pod, self._directory, self._audience = pod, directory, audience
         self._sandbox = member.make(pod.name, "sandbox", None, backoff)
         self._init = [member.make(pod.name, "init", spec, backoff) for spec in pod.init]
@@ -78,9 +79,9 @@ class Supervisor:
         self._saved = ""
 
     def run(self) -> int:
-        """Runs the pod to its end; 0 if every container ended well, else 1.
+        """Runs the pod to its end. Returns 0 if every container ended well, else 1.
 
-        Raises nothing that is the pod's fault: failures are in the state, in the events and in the exit status.
+        Faults of the pod do not raise: they are in the state, in the events and in the exit status.
         """
         os.umask(0o022)
         host.adopt_orphans()
@@ -98,7 +99,7 @@ class Supervisor:
             self._loop.close()
         return 1 if self._phase == "Failed" else 0
 
-    # what happens, in its order
+    # the steps of a pod, in order
 
     def _begin(self) -> None:
         self._server = Server(self._directory)
@@ -108,7 +109,7 @@ class Supervisor:
         self._start(self._sandbox)
 
     def _advance(self, at: float) -> None:
-        """Does everything whose time has come."""
+        """Does everything that is due."""
         for one in self._members:
             if one.job:
                 one.job.end_if_late(at)
@@ -128,7 +129,7 @@ class Supervisor:
             if one.due(at):
                 self._start(one)
             if not one.starts:
-                return  # the next one has its turn when this one has been started
+                return  # the next one follows when this one has been started
         if self._phase == "Pending":
             self._phase, self._started = "Running", now()
             self._ready("")
@@ -152,7 +153,7 @@ class Supervisor:
             raise PodError(f"the sandbox, pid {self._sandbox.pid}, does not end after KILL")
 
     def _next(self) -> float | None:
-        """The monotonic time at which _advance() has something to do, if nothing happens before."""
+        """Returns the monotonic time at which _advance() is due next, unless something happens before."""
         times = [one.job.deadline for one in self._members if one.job]
         if self._termination is None:
             times += [one.wake for one in self._peers if one.status == WAITING and one.wake is not None]
@@ -163,7 +164,7 @@ class Supervisor:
         return min(times, default=None)
 
     def _end(self) -> None:
-        """Removes every trace but the directory; each step is done whatever became of the others."""
+        """Removes everything but the directory. Each step is done, even if others fail."""
         steps: list[Callable[[], object]] = [partial(self._discard, one) for one in reversed(self._members)]
         steps.append(self._runner.finish)
         for step in steps:
@@ -177,7 +178,7 @@ class Supervisor:
         try:
             self._save()
         except (PyociError, OSError):
-            pass  # a full disk: who asks will see a pod whose supervisor is gone
+            pass  # a full disk: the pod will be shown as one whose supervisor is gone
         self._ready(self._failure or "stopped before all containers were started")
         self._runner.close()
         if self._server:
@@ -186,7 +187,7 @@ class Supervisor:
     # one container: start, end, removal, and what follows
 
     def _start(self, one: Member) -> None:
-        """Begins to start a container; _launched() goes on when that is done."""
+        """Begins to start a container. _launched() continues when that is done."""
         try:
             self._runner.start(one, self._sandbox.pid, self._launched)
             one.starting = True
@@ -212,14 +213,14 @@ class Supervisor:
                 self._end_at_once(one, self._termination)
 
     def _end_at_once(self, one: Member, termination: Termination) -> None:
-        """Its start was under way when the pod's end began, and has succeeded."""
+        """Handles a start that was under way when the pod's end began, and has succeeded."""
         if time.monotonic() < termination.end:
             termination.add(one.name)
         else:
             self._send([(KILL, one.name)])
 
     def _start_failed(self, one: Member, error: str) -> None:
-        """What has never started fails the pod, what has is tried again later."""
+        """Handles a failed start: the first one fails the pod, a later one is retried."""
         if self._termination is None and one.starts:
             one.end(128, "StartError")
             self._event(one.name, "start failed", error)
@@ -229,7 +230,7 @@ class Supervisor:
         self._remove(one)
 
     def _ended(self, one: Member) -> None:
-        """The init of a container has ended: its status, its leftovers, and what comes next."""
+        """Handles the end of a container's init: its status, its remains, and what comes next."""
         code = reap(one.pidfd, wait=False)
         if code is None:
             return
@@ -244,7 +245,7 @@ class Supervisor:
             self._remove(one)
 
     def _remove(self, one: Member) -> None:
-        """Begins to remove a container; _removed() goes on when that is done."""
+        """Begins to remove a container. _removed() continues when that is done."""
         try:
             self._runner.remove(one, self._removed)
         except OSError as error:
@@ -260,7 +261,7 @@ class Supervisor:
         self._decide(one)
 
     def _decide(self, one: Member) -> None:
-        """What follows the end of a container: nothing, a restart, or the end of the pod."""
+        """Decides what follows the end of a container: nothing, a restart, or the end of the pod."""
         if one is self._sandbox or one.status != TERMINATED or self._termination is not None:
             return
         policy = self._pod.restart
@@ -275,7 +276,7 @@ class Supervisor:
         self._event(one.name, "back-off", f"{one.reason.lower()}, starts again in {delay:g} s")
 
     def _kill(self, one: Member) -> None:
-        """Begins to kill what its init does not take with it: a frozen container, and one that shares its PIDs."""
+        """Begins to kill what does not end with init: a frozen container, or one that shares its PID namespace."""
         try:
             self._runner.kill(one, self._killed)
         except OSError as error:
@@ -290,7 +291,7 @@ class Supervisor:
             self._remove(one)
 
     def _discard(self, one: Member) -> None:
-        """At the very end, whatever happened before: no job, no process, no container, no root file system."""
+        """Removes all jobs, processes, containers and root file systems at the very end, whatever happened before."""
         ran = one.running
         code = self._runner.discard(one)
         if ran and code is None:
@@ -303,7 +304,7 @@ class Supervisor:
     # the end
 
     def _stop(self, grace: float, why: str) -> None:
-        """Begins the pod's end, or shortens the grace period of one that has begun. grace: seconds."""
+        """Begins to stop the pod, or shortens the grace period if that has begun. grace: seconds."""
         at = time.monotonic()
         if self._termination is not None:
             self._termination.hasten(grace, at)
@@ -316,7 +317,7 @@ class Supervisor:
                 one.status, one.wake = TERMINATED, None
 
     def _fail(self, why: str) -> None:
-        """Notes the first failure and begins the end."""
+        """Records the first failure and begins to stop the pod."""
         if not self._failure:
             self._failure = why
             self._event("", "failed", why)
@@ -334,7 +335,7 @@ class Supervisor:
             if number == KILL and one.job is None:
                 self._kill(one)
 
-    # what comes in
+    # input
 
     def _printed(self, name: str, stream: str, text: bytes) -> None:
         self._audience.line(name, stream, text)
@@ -360,7 +361,7 @@ class Supervisor:
         again = self._termination is not None
         self._stop(0.0 if again else self._pod.grace, signal.Signals(number).name)
 
-    # what goes out
+    # output
 
     def _ready(self, error: str) -> None:
         if not self._told:
@@ -375,7 +376,7 @@ class Supervisor:
             self._server.tell({"event": event})
 
     def _save(self) -> None:
-        """Writes the state if it is not what was written last."""
+        """Writes the state if it has changed."""
         pod = self._pod
         state: PodState = {
             "name": pod.name, "phase": self._phase, "reason": self._failure, "manifest": pod.source,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""When a pod ends: who gets which signal, and when. When a container is restarted: after how long. No effects here."""
+"""Decides when containers get which signal at the end of a pod, and when they are restarted. No effects here."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ TERM, KILL = int(signal.SIGTERM), int(signal.SIGKILL)
 class Termination:
     """The ordered end of a pod's containers.
 
-    TERM goes out in the reverse order of the start, one container after the other: the next one's turn comes when the
-    one before has ended, or has used up its share of the grace period (the time left, divided by the containers left).
-    So a server outlives its client, and one container that does not listen takes no other's chance to end in peace.
-    At the end of the period whatever still runs gets KILL.
+    TERM is sent in the reverse order of the start, to one container after the other. The next one gets it when the one
+    before has ended, or has used up its share of the grace period (the time left, divided by the containers left). So a
+    server outlives its client, and a container that ignores TERM does not use up the time of the others. At the end of
+    the period, the rest get KILL.
     """
 
     def __init__(self, names: Sequence[str], grace: float, now: float) -> None:
-        """names: in the order of their start. grace, now: seconds, of the monotonic clock."""
+        """names: in the order of their start; grace, now: seconds of the monotonic clock."""
         self.end = now + grace
         self._queue = list(reversed(names))
         self._current = ""
@@ -27,7 +27,7 @@ class Termination:
         self._killed = False
 
     def due(self, running: Collection[str], now: float) -> list[tuple[int, str]]:
-        """The signals to send now, in this order."""
+        """Returns the signals to send now, in this order."""
         if now >= self.end:
             if self._killed:
                 return []
@@ -44,25 +44,26 @@ class Termination:
         return signals
 
     def add(self, name: str) -> None:
-        """A container whose start was under way when the end began runs now: it is the next to get TERM."""
+        """Adds a container whose start was under way when the end began. It is the next to get TERM."""
         if name not in self._queue:
             self._queue.insert(0, name)
 
     def hasten(self, grace: float, now: float) -> None:
-        """Shortens the period; it never grows again."""
+        """Shortens the period. It never grows."""
         self.end = min(self.end, now + grace)
 
     def next(self) -> float | None:
-        """When due() has something new to say, if no container ends before; None: never."""
+        """Returns when due() has new signals, if no container ends before; None for never."""
         if self._killed:
             return None
         return min(self._turn, self.end) if self._queue else self.end
 
 
 class Backoff:
-    """kubelet's delays: at once after the first end, then base, 2 base, 4 base ... up to 30 base (10 s to 5 min).
+    """Restart delays as in kubelet: none after the first end, then base, 2 base, 4 base ... up to 30 base (10 s to 5
+    min).
 
-    A container that ran for twice the longest delay begins anew.
+    They start again for a container that has run for twice the longest delay.
     """
 
     def __init__(self, base: float) -> None:
@@ -70,7 +71,7 @@ class Backoff:
         self._ends = 0
 
     def delay(self, ran: float) -> float:
-        """Seconds to wait after an end; ran: how long the container had run."""
+        """Returns the seconds to wait after an end. ran: how long the container had run."""
         longest = 30 * self._base
         if ran >= 2 * longest:
             self._ends = 0

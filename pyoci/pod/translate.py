@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A pod → one config.json for each container, as an engine and a kubelet would produce them together.
+"""Turns a pod into one config.json for each container, as an engine and a kubelet would produce together.
 
-Pure functions: every fact of the host comes in through Facts, every directory through Places.
+Pure functions: Facts has the facts of the host, and Places the directories.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ SHARED = ("network", "ipc", "uts")
 FILES = {"network": "net", "ipc": "ipc", "uts": "uts", "pid": "pid"}
 """config.json's word for a namespace → its file in /proc/PID/ns."""
 
-_VERSION = "1.0.2"  # of the runtime specification: nothing here needs a later one
+_VERSION = "1.0.2"  # of the runtime specification; nothing here needs a later one
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _NOBODY = 65535  # the user of the sandbox, as in Kubernetes' own pause image
 _PERIOD = 100_000  # µs: the default of cpu.cfs_period_us, and kubelet's
-_QUOTA_MIN = 1000  # µs: the kernel takes no smaller quota
+_QUOTA_MIN = 1000  # µs: the kernel accepts no smaller quota
 _SHARES_MIN, _SHARES_MAX = 2, 262144
 _MASKED = (
     "/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/sched_debug", "/proc/scsi",
@@ -36,7 +36,7 @@ _READONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-tri
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """capabilities: what this process may grant, by name; cgroup_namespace: whether containers get one of their own."""
+    """capabilities: names of those that this process may grant; cgroup_namespace: whether containers get their own."""
 
     capabilities: tuple[str, ...]
     cgroup_namespace: bool
@@ -44,7 +44,7 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where things are on the host: volumes by name, those in the pod's own directory, the shared /dev/shm, the pod's
+    """Paths on the host: volumes by name, which of them are in the pod's directory, the shared /dev/shm, and the pod's
     /etc files by name."""
 
     volumes: dict[str, str]
@@ -54,14 +54,14 @@ class Places:
 
 
 def cgroup_parent(pod_name: str) -> str:
-    """The control group that holds those of all containers of a pod."""
+    """Returns the control group above those of a pod's containers."""
     return f"/pyoci-pod-{pod_name}"
 
 
 def sandbox(pod: Pod, facts: Facts, places: Places) -> documents.Config:
-    """The sandbox's config: new namespaces, our pause, no capability, a root that nobody can write to.
+    """Returns the config of the sandbox: new namespaces, pause, no capabilities, a read-only root.
 
-    Its root file system (``rootfs`` of the bundle) holds ``/pause`` and the directories to mount on.
+    Its root file system (``rootfs`` of the bundle) has ``/pause`` and the mount points.
     """
     nobody = Security(_NOBODY, _NOBODY, (), (), ("ALL",), readonly_root=True, no_new_privileges=True)
     namespaces: list[documents.Namespace] = [{"type": kind} for kind in (*SHARED, "pid", "mount")]
@@ -77,7 +77,7 @@ def sandbox(pod: Pod, facts: Facts, places: Places) -> documents.Config:
 
 
 def peer(pod: Pod, container: Container, sandbox_pid: int, facts: Facts, places: Places) -> documents.Config:
-    """The config of a container that joins the sandbox whose init has the PID ``sandbox_pid`` on the host."""
+    """Returns the config of a container that joins the sandbox whose init has the PID ``sandbox_pid`` on the host."""
     joined = (*SHARED, "pid") if pod.share_pid else SHARED
     namespaces: list[documents.Namespace] = [
         {"type": kind, "path": f"/proc/{sandbox_pid}/ns/{FILES[kind]}"} for kind in joined
@@ -96,12 +96,13 @@ def peer(pod: Pod, container: Container, sandbox_pid: int, facts: Facts, places:
 
 
 def container_id(pod_name: str, name: str) -> str:
-    """The ID of a pod's container. A container's name has no dot, so no two pods can claim the same ID."""
+    """Returns the ID of a pod's container. A container's name has no dot, so no two pods can claim the same ID."""
     return f"{pod_name}.{name}"
 
 
 def environment(pod: Pod, container: Container) -> dict[str, str]:
-    """The variables of a container, ``$(NAME)`` of earlier ones replaced; PATH and HOSTNAME unless it sets them."""
+    """Returns the variables of a container, with ``$(NAME)`` of earlier ones replaced, and default PATH and
+    HOSTNAME."""
     declared: dict[str, str] = {}
     for name, value in container.env:
         declared[name] = expand(value, declared)
@@ -109,14 +110,14 @@ def environment(pod: Pod, container: Container) -> dict[str, str]:
 
 
 def arguments(container: Container, env: dict[str, str]) -> tuple[str, ...]:
-    """command and args, ``$(NAME)`` of the manifest's variables replaced. The one follows the other: a directory has
-    no image configuration whose entry point a lone ``args`` could extend."""
+    """Returns command followed by args, with ``$(NAME)`` of the manifest's variables replaced. There is no image
+    configuration whose entry point ``args`` alone could extend."""
     declared = {name: env[name] for name, _ in container.env}
     return tuple(expand(word, declared) for word in container.command + container.args)
 
 
 def expand(text: str, env: dict[str, str]) -> str:
-    """Replaces ``$(NAME)`` by the variable's value; an unknown one stays, and ``$$`` is a plain ``$``.
+    """Replaces ``$(NAME)`` by the value of the variable. An unknown one stays, and ``$$`` becomes ``$``.
 
     The rules are those of the Kubernetes API (Container.command).
     """
@@ -138,7 +139,7 @@ def expand(text: str, env: dict[str, str]) -> str:
 
 
 def resources(wanted: Resources) -> documents.Resources:
-    """config.json's linux.resources for limits and requests, by kubelet's arithmetic; and the device list."""
+    """Returns linux.resources for limits and requests, computed as in kubelet, with the device rules."""
     result: documents.Resources = {"devices": _devices()}
     if wanted.cpu_request is not None or wanted.cpu_limit is not None:
         cpu = result["cpu"] = {}
@@ -171,7 +172,7 @@ def _linux(
 
 
 def _devices() -> list[documents.DeviceRule]:
-    """Those that every container has (config-linux.md, "Default Devices"), and no others."""
+    """Returns rules for only the default devices (config-linux.md, "Default Devices")."""
     rules: list[documents.DeviceRule] = [{"allow": False, "access": "rwm"}]
     for major, minor in ((1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 2)):
         rules.append({"allow": True, "type": "c", "major": major, "minor": minor, "access": "rwm"})
@@ -211,18 +212,18 @@ def _mounts(shm: str) -> list[documents.Mount]:
 
 
 def _with_volumes(mounts: list[documents.Mount], container: Container, places: Places) -> list[documents.Mount]:
-    """Adds /etc files and volumes; a volume at the same place takes the place of what is there by default."""
+    """Adds /etc files and volumes. A volume replaces a default mount with the same path."""
     taken = {mount.path for mount in container.mounts}
     mounts = [mount for mount in mounts if mount["destination"] not in taken]
     access = "ro" if container.security.readonly_root else "rw"
     for name, source in places.etc.items():
         if not taken & {f"/etc/{name}", "/etc"}:
             mounts.append(_mount(f"/etc/{name}", "bind", source, ["rbind", "rprivate", access]))
-    # What is mounted above comes before what is mounted below it, whatever the manifest's order.
+    # Parents are mounted before what is below them, in any order of the manifest.
     for mount in sorted(container.mounts, key=lambda mount: mount.path.count("/")):
         options = ["rbind", f"r{mount.propagation}", "ro" if mount.readonly else "rw"]
         if mount.volume in places.own:
-            options.append("exec")  # /run, where the pod's directory is, is often mounted noexec
+            options.append("exec")  # the pod's directory is in /run, which is often mounted noexec
         mounts.append(_mount(mount.path, "bind", places.volumes[mount.volume], options))
     return mounts
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the containers of a pod share besides namespaces: volumes, /dev/shm, files in /etc."""
+"""What the containers of a pod share besides namespaces: volumes, /dev/shm, and files in /etc."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pyoci.pod.directory import Directory, write
 from pyoci.pod.model import Pod, Volume
 from pyoci.pod.translate import Places
 
-_SHM_SIZE = 64 << 20  # as docker and containerd give to each container or pod
+_SHM_SIZE = 64 << 20  # as in docker and containerd
 _HOST_PATH_IS: dict[str, tuple[Callable[[int], bool], str]] = {
     "Directory": (stat.S_ISDIR, "a directory"),
     "DirectoryOrCreate": (stat.S_ISDIR, "a directory"),
@@ -26,7 +26,7 @@ _HOST_PATH_IS: dict[str, tuple[Callable[[int], bool], str]] = {
 
 
 def make(pod: Pod, directory: Directory) -> Places:
-    """Makes /dev/shm, the volumes and the /etc files in the new directory of a pod. Returns where they are.
+    """Creates /dev/shm, the volumes and the /etc files in the new directory of a pod. Returns their places.
 
     Raises PyociError.
     """

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One YAML document, read strictly: plain data only, no key twice, one document a file; and bounded, so that no file
-can take more than about a second or more memory than a multiple of its size.
+"""Reads one YAML document strictly: plain data, no duplicate keys, one document per file. Bounds make sure that a file
+takes at most about a second, and a multiple of its size in memory.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ VALUES = 20_000
 DEPTH = 64
 """How deep values may be nested; a Pod needs about 12 levels."""
 
-_LONGEST_PLAIN = 100  # characters of a number or date; a longer word is no number that anything here takes
-_SECONDS = 30.0  # for whoever writes to a pipe
+_LONGEST_PLAIN = 100  # characters of a number or date; longer ones are not accepted anywhere
+_SECONDS = 30.0  # for the writer of a pipe
 _YAML = "tag:yaml.org,2002:"
 _TAGS = frozenset(_YAML + name for name in ("null", "bool", "int", "float", "str", "timestamp", "seq", "map"))
 _MERGE = _YAML + "merge"
@@ -33,7 +33,7 @@ _Pair = tuple[yaml.Node, yaml.Node]
 
 
 class _Loader(yaml.SafeLoader):
-    """The safe loader (no tag makes an object), which counts, and refuses what a dict would silently swallow."""
+    """The safe loader (no tag creates an object). It counts values, and refuses duplicate keys."""
 
     def __init__(self, data: bytes) -> None:
         super().__init__(data)
@@ -70,7 +70,7 @@ class _Loader(yaml.SafeLoader):
         return node
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
-        """Copies what merges name, each key once: PyYAML's own doubles it with each level (YAML 1.1, "merge")."""
+        """Merges mappings (YAML 1.1, "merge") with each key once. PyYAML's own merge doubles them with each level."""
         if not any(key.tag == _MERGE for key, _ in node.value):
             return
         if id(node) in self._merging:
@@ -95,7 +95,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def _sources(value: yaml.Node) -> list[yaml.MappingNode]:
-    """The mappings that a merge names: one, or a list of them."""
+    """Returns the mappings that a merge names: one, or a list of them."""
     named = value.value if isinstance(value, yaml.SequenceNode) else [value]
     for node in named:
         if not isinstance(node, yaml.MappingNode):
@@ -108,9 +108,9 @@ def _fault(what: str, mark: object) -> yaml.MarkedYAMLError:
 
 
 def read(path: str) -> bytes:
-    """What is in the file ``path``, which may be a pipe. Raises PodError."""
+    """Reads the file ``path``, which may be a pipe. Raises PodError."""
     try:
-        # O_NONBLOCK: a FIFO that nobody writes to is opened, and read as empty.
+        # O_NONBLOCK, so that opening a FIFO without a writer does not block.
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
             return _read(fd, path)
@@ -135,9 +135,9 @@ def _read(fd: int, path: str) -> bytes:
 
 
 def parse(data: bytes, name: str) -> object:
-    """The value of the only document in ``data``. name: what errors call it.
+    """Returns the value of the only document in ``data``. name: its name in errors.
 
-    Raises PodError, one line with the name and, where known, line and column.
+    Raises PodError, one line with the name and, if known, the line and column.
     """
     documents: list[object] = []
     try:
