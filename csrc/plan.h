@@ -25,7 +25,8 @@
 enum plan_limits {
     PLAN_MAGIC = 0x70796f64, /* "pyod" */
     PLAN_SLOTS_MAX = 4096,
-    SYNC_BYTES = 131072 /* the longest message on a sync socket */
+    SYNC_BYTES = 131072, /* the longest message on a sync socket */
+    SYNC_WORDS = 4096    /* the memory for the last words */
 };
 
 enum plan_mount_flag {
@@ -91,6 +92,10 @@ struct plan_header {
  * Where the runtime has nothing to do before an answer to init's first messages, it sends it ahead: init finds it.
  * The kernel tells who sent a message (SO_PASSCRED). From the moment when a container can see the process it may as well
  * be the container that speaks: it can say that its own start failed, no more.
+ * A seccomp filter may forbid init to send, and even to end. So, where there is one, the first SYNC_GO and SYNC_START take
+ * a memfd along. What fails then is not sent but written to that memory, as the very SYNC_FAILED message; the runtime looks
+ * there when it finds the end of the socket. The memory is the runtime's own: it takes no descriptor from a container.
+ *
  * Instead of any message of init's there may come SYNC_FAILED: value is errno, the payload
  * is struct sync_failure and its texts. Then init ends with status 1.
  */

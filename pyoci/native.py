@@ -11,6 +11,7 @@ import os
 
 from pyoci._native import ffi, lib
 from pyoci.errors import plain
+from pyoci.protocol import SYNC_WORDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -117,9 +118,23 @@ def connect(path: str) -> int:
     return _checked(lib.pyoci_connect(os.fsencode(path)), "connect", path)
 
 
-def send(fd: int, message: int, value: int = 0, payload: bytes = b"") -> None:
-    """Sends one sync message."""
-    _checked(lib.pyoci_send(fd, message, value, payload, len(payload)), "sendmsg", "sync")
+def send(fd: int, message: int, value: int = 0, payload: bytes = b"", passed: int = -1) -> None:
+    """Sends one sync message, with the descriptor ``passed`` if that is one."""
+    _checked(lib.pyoci_send(fd, message, value, payload, len(payload), passed), "sendmsg", "sync")
+
+
+def words() -> int:
+    """New memory for init's last words, as a descriptor to pass (csrc/plan.h)."""
+    return _checked(lib.pyoci_words(), "memfd_create", "words")
+
+
+def last_words(descriptor: int) -> Message:
+    """What init has written there: a SYNC_FAILED; or SYNC_NONE. Whatever is in the container may have written it."""
+    data = os.pread(descriptor, SYNC_WORDS, 0)
+    head = ffi.new("struct sync_header *")
+    size = ffi.sizeof("struct sync_header")
+    ffi.memmove(head, data, size)
+    return Message(head.message, head.value, 0, data[size:][: head.size])
 
 
 def receive(fd: int, timeout: int = -1) -> Message:

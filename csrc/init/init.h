@@ -25,6 +25,7 @@ struct init {
     int procfs;  /* of which PID namespace a procfs is to be, or -1: init's own */
     int *slots;  /* descriptors of mounts that are not attached yet, PLAN_SLOTS_MAX */
     char *state; /* the state document for hooks, NUL-terminated */
+    char *words; /* SYNC_WORDS of memory for the report of a failure, or NULL */
     char **argv; /* PLAN_PROGRAM */
     char **env;
     const char *program; /* argv[0], resolved */
@@ -64,6 +65,7 @@ char **list_array(const char *list, size_t extra);
 
 /* sync.c */
 int sync_send(int fd, enum sync_message message, int32_t value, const void *payload, size_t size);
+/* Reports the failure, by the socket or in the memory for the last words. */
 int sync_send_failure(const struct init *init);
 /* Takes the next message; its payload, if any, becomes init->state. Returns the message, 0 at the end
  * of the socket, -1 with errno. */

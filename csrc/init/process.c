@@ -95,7 +95,10 @@ int op_program(struct init *init, const struct op_program *args) {
 
 int op_execve(struct init *init, const struct op_execve *args) {
     (void)args;
+    errno = 0;
     execve(init->program, init->argv, init->env);
+    if (errno == 0) /* SECCOMP_RET_ERRNO with 0: nothing was done, and nothing went wrong */
+        return fail_with(init, "execve", init->program, EPERM, "the seccomp filter answers for it");
     return fail(init, "execve", init->program);
 }
 

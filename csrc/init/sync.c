@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -12,14 +13,18 @@
 #include "init.h"
 #include "sys.h"
 
+enum { TRIES = 100 }; /* a filter may answer EINTR for ever */
+
 int sync_send(int fd, enum sync_message message, int32_t value, const void *payload, size_t size) {
     struct sync_header header = {.message = message, .value = value, .size = (uint32_t)size};
     struct iovec parts[2] = {{&header, sizeof(header)}, {(void *)payload, size}};
     struct msghdr msg = {.msg_iov = parts, .msg_iovlen = 2};
-    ssize_t sent;
-    do
+    ssize_t sent = -1;
+    errno = EINTR;
+    for (int tries = 0; sent < 0 && errno == EINTR && tries < TRIES; tries++)
         sent = sendmsg(fd, &msg, MSG_NOSIGNAL);
-    while (sent < 0 && errno == EINTR);
+    if (sent >= 0 && sent != (ssize_t)(sizeof(header) + size)) /* a filter says that it is done, and it is not */
+        return errno = EPROTO, -1;
     return sent < 0 ? -1 : 0;
 }
 
@@ -37,18 +42,38 @@ int sync_send_failure(const struct init *init) {
         size += length;
     }
     memcpy(payload, &failure, sizeof(failure));
-    return sync_send(init->report, SYNC_FAILED, init->failure.error, payload, size);
+    if (!init->words)
+        return sync_send(init->report, SYNC_FAILED, init->failure.error, payload, size);
+    const struct sync_header header = {SYNC_FAILED, init->failure.error, (uint32_t)size};
+    memcpy(init->words + sizeof(header), payload, size);
+    memcpy(init->words, &header, sizeof(header));
+    return 0;
+}
+
+/* The memory for the last words, by its descriptor. Without it the report is sent, which may work as well. */
+static void take_words(struct init *init, int fd) {
+    char *words = mmap(NULL, SYNC_WORDS, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    close(fd);
+    init->words = words == MAP_FAILED ? NULL : words;
 }
 
 int sync_receive(struct init *init, int fd) {
     static char payload[SYNC_BYTES + 1]; /* no memory is asked for: a seccomp filter may be in force */
     struct sync_header header;
     struct iovec parts[2] = {{&header, sizeof(header)}, {payload, SYNC_BYTES}};
-    struct msghdr msg = {.msg_iov = parts, .msg_iovlen = 2};
-    ssize_t got;
-    do
-        got = recvmsg(fd, &msg, 0);
-    while (got < 0 && errno == EINTR);
+    union {
+        char bytes[CMSG_SPACE(sizeof(int))];
+        struct cmsghdr align;
+    } control;
+    struct msghdr msg = {
+        .msg_iov = parts, .msg_iovlen = 2, .msg_control = control.bytes, .msg_controllen = sizeof(control.bytes)};
+    ssize_t got = -1;
+    errno = EINTR;
+    for (int tries = 0; got < 0 && errno == EINTR && tries < TRIES; tries++)
+        got = recvmsg(fd, &msg, MSG_CMSG_CLOEXEC);
+    const struct cmsghdr *came = got > 0 ? CMSG_FIRSTHDR(&msg) : NULL;
+    if (came && came->cmsg_type == SCM_RIGHTS && came->cmsg_len == CMSG_LEN(sizeof(int)))
+        take_words(init, *(const int *)CMSG_DATA(came));
     if (got < (ssize_t)sizeof(header) || header.size != (size_t)got - sizeof(header)) {
         if (got > 0)
             errno = EBADMSG;
@@ -109,7 +134,9 @@ static int wait_for_start(struct init *init) {
 int op_created(struct init *init, const struct op_created *args) {
     (void)args;
     /* A seccomp filter that is in force already must allow what start needs: better to say so now. */
-    if (accept4(-1, NULL, NULL, SOCK_CLOEXEC) < 0 && errno != EBADF)
+    if (accept4(-1, NULL, NULL, SOCK_CLOEXEC) >= 0)
+        return fail_with(init, "accept4", "sync", EPERM, "the seccomp filter answers for it");
+    if (errno != EBADF)
         return fail(init, "accept4", "sync");
     /* From here on the end of the socket alone says that the runtime died: it may end right after its answer. */
     prctl(PR_SET_PDEATHSIG, 0);

@@ -143,13 +143,34 @@ int pyoci_connect(const char *path) {
     return error ? -error : fd;
 }
 
-int pyoci_send(int fd, uint32_t message, int32_t value, const char *payload, uint32_t size) {
+int pyoci_send(int fd, uint32_t message, int32_t value, const char *payload, uint32_t size, int passed) {
     struct sync_header header = {.message = message, .value = value, .size = size};
     struct iovec parts[2] = {{&header, sizeof(header)}, {(void *)payload, size}};
     struct msghdr msg = {.msg_iov = parts, .msg_iovlen = 2};
+    union {
+        char bytes[CMSG_SPACE(sizeof(int))];
+        struct cmsghdr head;
+    } control = {{0}};
     if (size > SYNC_BYTES)
         return -EMSGSIZE;
+    if (passed >= 0) {
+        msg.msg_control = control.bytes;
+        msg.msg_controllen = sizeof(control.bytes);
+        control.head =
+            (struct cmsghdr){.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof(passed))};
+        memcpy(CMSG_DATA(&control.head), &passed, sizeof(passed));
+    }
     return result(sendmsg(fd, &msg, MSG_NOSIGNAL));
+}
+
+int pyoci_words(void) {
+    int fd = new_memfd("pyoci-words", 0);
+    if (fd >= 0 && ftruncate(fd, SYNC_WORDS) == 0)
+        return fd;
+    int error = errno;
+    if (fd >= 0)
+        close(fd);
+    return -error;
 }
 
 int pyoci_receive(int fd, int timeout, struct sync_header *header, int32_t *sender, char *payload, uint32_t room) {

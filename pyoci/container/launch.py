@@ -63,6 +63,7 @@ class Launch:
         "_opened",
         "_plan",
         "_sync",
+        "_words",
         "about",
         "child",
         "finished",
@@ -72,7 +73,7 @@ class Launch:
         self.about = about
         self._document = document
         self._plan = plan
-        self._sync = -1
+        self._sync = self._words = -1
         self._opened: list[int] = []
         self._clones = plan.early_clones + plan.late_clones
         self._group = 0  # the first child leads a process group, which complete children leave
@@ -134,7 +135,10 @@ class Launch:
         init = self._keep(native.init_memfd(INIT))
         self._sync, remote = native.socketpair()
         self._keep(remote)
-        for message in (protocol.SYNC_GO, *ahead):
+        if self._plan.filtered:
+            self._words = self._keep(native.words())
+        native.send(self._sync, protocol.SYNC_GO, passed=self._words)
+        for message in ahead:
             native.send(self._sync, message)
         preserved = [_inherited(number) for number in range(3, 3 + layout.preserve)]
         doors = group.entries() if group else []
@@ -170,6 +174,8 @@ class Launch:
         is a child of this process.
         """
         message = native.receive(self._sync)
+        if message.kind == protocol.SYNC_NONE and self._words >= 0:
+            message = native.last_words(self._words)
         if message.kind == protocol.SYNC_CHILD and self._clones:
             self._clones -= 1
             self._replace(message.sender)

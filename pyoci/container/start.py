@@ -24,12 +24,17 @@ def start(root: Root, container_id: str) -> None:
     HookError, after which the container is destroyed.
     """
     state = State.load(root, container_id)
-    connection = _connect(state)
+    opened = [_connect(state)]
     try:
-        _claim(state, connection)
-        message = native.receive(connection)
+        words = native.words() if state.seccomp >= 0 else -1
+        opened += [words] if words >= 0 else []
+        _claim(state, opened[0], words)
+        message = native.receive(opened[0])
+        if message.kind == protocol.SYNC_NONE and words >= 0:
+            message = native.last_words(words)
     finally:
-        os.close(connection)
+        for descriptor in opened:
+            os.close(descriptor)
     if message.kind == protocol.SYNC_FAILED:
         raise launch.failed(f"start {state.id}", message.failure())
     if report.debugging:
@@ -37,15 +42,16 @@ def start(root: Root, container_id: str) -> None:
     poststart(state)
 
 
-def _claim(state: State, connection: int) -> None:
-    """Reserves the start for this call: init answers only one. Raises PyociError.
+def _claim(state: State, connection: int, words: int) -> None:
+    """Reserves the start for this call: init answers only one. words: the memory for init's last words, or -1.
+    Raises PyociError.
 
     The file of the socket means the status *created*, so it is removed before the program runs. If this process is
     killed in between, the connection ends, and init ends. No container is left that is neither created nor started.
     """
     payload = state.for_hooks("created") if state.hooks.get("startContainer") else b""
     try:
-        native.send(connection, protocol.SYNC_START, 0, payload)
+        native.send(connection, protocol.SYNC_START, 0, payload, words)
         if native.receive(connection).kind != protocol.SYNC_STARTING:
             raise _not_created(state)
         os.unlink(state.start_socket)

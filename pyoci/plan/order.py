@@ -26,16 +26,20 @@ TIMEOUT_MAX = (1 << 31) - 1  # ms
 
 
 class LaunchPlan:
-    """A plan. operations: of init; early_clones: how often init continues in a child until it is in its cgroup and
-    namespaces; late_clones: how often after that; outside: what the runtime sets on the complete process; joined: the
-    namespaces to open before; layout: the numbers of init's descriptors."""
+    """A plan.
 
-    __slots__ = ("early_clones", "joined", "late_clones", "layout", "operations", "outside")
+    operations: of init; early_clones: how often init continues in a child until it is in its cgroup and namespaces;
+    late_clones: how often after that; filtered: whether a seccomp filter comes into force; outside: what the runtime
+    sets on the complete process; joined: the namespaces to open before; layout: the numbers of init's descriptors.
+    """
+
+    __slots__ = ("early_clones", "filtered", "joined", "late_clones", "layout", "operations", "outside")
 
     def __init__(self, layout: Layout, joined: Iterable[Joined] = ()) -> None:
         self.layout = layout
         self.joined = joined
         self.early_clones = 0
+        self.filtered = False
         self.late_clones = 0
         self.operations: list[ops.Op] = []
         self.outside: list[OomScoreAdj | SchedSetattr] = []
@@ -46,6 +50,7 @@ def create_plan(config: ContainerConfig, facts: Facts) -> LaunchPlan:
     new = config.namespaces.new
     body = config.process
     plan = LaunchPlan(Layout(facts.preserve_fds), config.namespaces.joined)
+    plan.filtered = facts.seccomp is not None
     mounts = Mounts(config, facts)
     nodes = devices.operations(config, mounts, by_bind=config.namespaces.private(NEWUSER))
     steps = process.raised_limits(body)
@@ -93,6 +98,7 @@ def exec_plan(body: ProcessConfig, types: list[str], facts: Facts) -> LaunchPlan
     only by the last clone.
     """
     plan = LaunchPlan(Layout(facts.preserve_fds))
+    plan.filtered = facts.seccomp is not None
     first, doors = plan.layout.first, facts.cgroup
     flags = 0
     for kind in types:

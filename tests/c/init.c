@@ -71,6 +71,18 @@ static void messages(void) {
     init.state = NULL;
 }
 
+/* SYNC_GO with a descriptor. */
+static void send_with(int fd, int passed) {
+    struct sync_header header = {.message = SYNC_GO};
+    struct iovec part = {&header, sizeof(header)};
+    char control[CMSG_SPACE(sizeof(int))] __attribute__((aligned(8))) = {0};
+    struct msghdr msg = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)};
+    struct cmsghdr *head = CMSG_FIRSTHDR(&msg);
+    *head = (struct cmsghdr){.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof(int))};
+    memcpy(CMSG_DATA(head), &passed, sizeof(int));
+    CHECK(sendmsg(fd, &msg, 0) == sizeof(header));
+}
+
 /* The longest of all texts of a failure fit in one message. */
 static void failures(void) {
     static struct plan_op op = {.kind = PLAN_EXECVE, .where = 1};
@@ -96,6 +108,19 @@ static void failures(void) {
     CHECK(memcmp(got.texts, "stepppp", 7) == 0);
     CHECK(fail(&init, "step", NULL) == -1 && sync_send_failure(&init) == 0);
     CHECK(recv(pair[1], &got, sizeof(got), 0) > 0 && got.failure.path == 0 && got.failure.detail == 0);
+    /* Where a filter may forbid to send it, it is written to memory that the runtime gave: the same message. */
+    int words = memfd_create("words", 0);
+    CHECK(words >= 0 && ftruncate(words, SYNC_WORDS) == 0);
+    send_with(pair[1], words);
+    CHECK(sync_receive(&init, pair[0]) == SYNC_GO && init.words);
+    CHECK(fail_with(&init, "step", path, ENOENT, payload) == -1 && sync_send_failure(&init) == 0);
+    CHECK(recv(pair[1], &got, sizeof(got), MSG_DONTWAIT) == -1 && errno == EAGAIN);
+    CHECK(pread(words, &got, sizeof(got), 0) == SYNC_WORDS);
+    CHECK(got.header.message == SYNC_FAILED && got.header.value == ENOENT && got.failure.path == 511);
+    CHECK(sizeof(got.header) + got.header.size < SYNC_WORDS && memcmp(got.texts, "stepppp", 7) == 0);
+    munmap(init.words, SYNC_WORDS);
+    init.words = NULL;
+    close(words);
     close(pair[0]);
     close(pair[1]);
 }

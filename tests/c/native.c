@@ -59,11 +59,11 @@ static void messages(void) {
     static char payload[SYNC_BYTES + 1], raw[64];
     CHECK(pyoci_socketpair(pair) == 0);
     CHECK(pyoci_receive(pair[0], 0, &header, &sender, payload, 16) == -ETIMEDOUT);
-    CHECK(pyoci_send(pair[1], SYNC_STATE, -7, "four", 4) >= 0);
+    CHECK(pyoci_send(pair[1], SYNC_STATE, -7, "four", 4, -1) >= 0);
     CHECK(pyoci_receive(pair[0], 1000, &header, &sender, payload, 16) == 4);
     CHECK(header.message == SYNC_STATE && header.value == -7 && memcmp(payload, "four", 4) == 0);
-    CHECK(pyoci_send(pair[1], SYNC_STATE, 0, payload, SYNC_BYTES + 1) == -EMSGSIZE);
-    CHECK(pyoci_send(pair[1], SYNC_STATE, 0, payload, SYNC_BYTES) >= 0);
+    CHECK(pyoci_send(pair[1], SYNC_STATE, 0, payload, SYNC_BYTES + 1, -1) == -EMSGSIZE);
+    CHECK(pyoci_send(pair[1], SYNC_STATE, 0, payload, SYNC_BYTES, -1) >= 0);
     CHECK(pyoci_receive(pair[0], -1, &header, &sender, payload, 16) == -EBADMSG); /* more than there is room for */
     for (size_t size = 1; size < sizeof(header); size++) {
         CHECK(write(pair[1], raw, size) == (ssize_t)size);
@@ -74,7 +74,7 @@ static void messages(void) {
     CHECK(pyoci_receive(pair[0], 1000, &header, &sender, payload, 16) == -EBADMSG);
     close(pair[1]);
     CHECK(pyoci_receive(pair[0], -1, &header, &sender, payload, 16) == 0 && header.message == SYNC_NONE);
-    CHECK(pyoci_send(pair[0], SYNC_GO, 0, NULL, 0) == -EPIPE);
+    CHECK(pyoci_send(pair[0], SYNC_GO, 0, NULL, 0, -1) == -EPIPE);
     close(pair[0]);
 }
 

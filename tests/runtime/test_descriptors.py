@@ -27,28 +27,32 @@ def files(runtime: Runtime) -> list[int]:
     return descriptors
 
 
+AWAY = 200  # numbers that no descriptor of the tests has
+
+
 def call_with(
     runtime: Runtime, files: list[int], targets: list[int], *words: str | Path, env: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """A call in which the files stand at the target numbers; a shell moves them there."""
-    moves = " ".join(f"{target}<&{source}" for target, source in zip(targets, [f + 20 for f in range(9)], strict=False))
-    for index, descriptor in enumerate(files):
-        os.dup2(descriptor, index + 20, inheritable=True)
-    script = f'exec {moves} 20<&- 21<&- 22<&- 23<&- 24<&-; test -n "$PIDME" && export LISTEN_PID=$$; exec "$@"'
+    between = [AWAY + index for index in range(len(files))]
+    moves = " ".join(f"{target}<&{source}" for target, source in zip(targets, between, strict=True))
+    for number, descriptor in zip(between, files, strict=True):
+        os.dup2(descriptor, number, inheritable=True)
+    ends = " ".join(f"{number}<&-" for number in between)
+    script = f'exec {moves} {ends}; test -n "$PIDME" && export LISTEN_PID=$$; exec "$@"'
     try:
         return subprocess.run(
             ["/bin/bash", "-c", script, "sh", runtime.command, "--root", runtime.root, *words],
             capture_output=True,
             text=True,
             timeout=15,
-            pass_fds=range(20, 25),
+            pass_fds=between,
             check=False,
             env=env or {"PATH": "/bin:/usr/bin"},
         )
     finally:
-        for index in range(len(files)):
-            os.close(index + 20)
-            os.close(files[index])
+        for number in [*between, *files]:
+            os.close(number)
 
 
 def test_only_standard_streams(runtime: Runtime, files: list[int]) -> None:

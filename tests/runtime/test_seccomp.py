@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import platform
 import signal
 import subprocess
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 from harness import inspection
 from harness.bundle import Bundle
-from harness.runtime import Runtime
+from harness.runtime import Runtime, wait_until
 
 ARCHITECTURE = {"x86_64": "SCMP_ARCH_X86_64", "aarch64": "SCMP_ARCH_AARCH64"}[platform.machine()]
 
@@ -228,3 +229,81 @@ def _syscall_lines() -> list[str]:
         check=True,
     ).stdout
     return [line for line in text.splitlines() if line.startswith("#define __NR_")]
+
+
+# What a filter may forbid between its loading and the program: with an errno, with the errno 0 ("done"), or by death.
+LAST = ["execve", "execveat", "sendmsg", "sendto", "write", "writev", "exit_group", "exit", "kill", "tgkill", "futex"]
+CORPUS = Path(__file__).resolve().parents[1] / "unit/corpus/docker.json"
+
+
+@pytest.mark.parametrize("error", [1, 0, 4, 11])
+@pytest.mark.parametrize("way", ["start", "run"])
+def test_start_fails_whatever_the_filter_forbids(runtime: Runtime, way: str, error: int) -> None:
+    """The program cannot be executed, nobody can be told by a message, and init cannot even end as it would."""
+    bundle = runtime.bundle().args("/bin/true")
+    bundle.linux["seccomp"] = profile("SCMP_ACT_ALLOW", rule("SCMP_ACT_ERRNO", *LAST, errnoRet=error))
+    fails(runtime, bundle, way, "/bin/true")
+
+
+@pytest.mark.parametrize("error", [1, 0, 4, 11])
+@pytest.mark.parametrize("name", [*LAST, "recvmsg", "accept4", "close", "prctl", "capset", "mmap"])
+def test_no_call_without_an_end_before_the_program(runtime: Runtime, name: str, error: int) -> None:
+    """Without no_new_privs the filter is in force before the container is created: whatever it says of a call that
+    init makes then, each verb ends in time. What is forbidden is told, or it was not needed."""
+    bundle = runtime.bundle().args("/bin/true")
+    bundle.linux["seccomp"] = profile("SCMP_ACT_ALLOW", rule("SCMP_ACT_ERRNO", name, errnoRet=error))
+    bundle.process["noNewPrivileges"] = False
+    bundle.save()
+    container = runtime.container(bundle)
+    for words in (["create", "--bundle", bundle.path, container.id], ["start", container.id]):
+        result = runtime.call(*words, timeout=5)
+        assert result.code in (0, 1)
+        assert bool(result.err) == bool(result.code), result
+        if result.code:
+            break
+
+
+def fails(runtime: Runtime, bundle: Bundle, way: str, words: str) -> None:
+    """By `start` or by `run` the container does not come to life, in time, and the error has these words."""
+    if way == "run":
+        result = runtime.run(bundle, timeout=5)
+        assert result.code in (1, 126, 127), result
+        assert words in result.err
+        return
+    container = runtime.create(bundle)
+    assert words in runtime.fails("start", container.id, timeout=5)
+    wait_until(lambda: container.state()["status"] == "stopped", "the end of the container")
+
+
+@pytest.mark.parametrize("way", ["start", "run"])
+def test_profile_that_forbids_nearly_all(runtime: Runtime, way: str) -> None:
+    """A profile cut to three rules denies the execve by default."""
+    seccomp = json.loads(CORPUS.read_text())["linux"]["seccomp"]
+    bundle = runtime.bundle().args("/bin/true")
+    bundle.linux["seccomp"] = {**seccomp, "architectures": [ARCHITECTURE]}
+    fails(runtime, bundle, way, "/bin/true")
+
+
+@pytest.mark.parametrize("way", ["start", "run"])
+def test_why_is_told_through_a_filter(runtime: Runtime, way: str) -> None:
+    """That the interpreter of a script is missing is found by execve alone, when the filter is in force."""
+    bundle = runtime.bundle().args("/work/script")
+    add_script(bundle)
+    bundle.linux["seccomp"] = profile("SCMP_ACT_ALLOW", rule("SCMP_ACT_ERRNO", "sendmsg"))
+    fails(runtime, bundle, way, "interpreter")
+
+
+def test_why_is_told_through_a_filter_by_exec(runtime: Runtime) -> None:
+    bundle = with_profile(runtime, "sleep 100", profile("SCMP_ACT_ALLOW", rule("SCMP_ACT_ERRNO", "sendmsg")))
+    add_script(bundle)
+    container = runtime.start(bundle)
+    assert container.exec("/bin/true").code == 0
+    result = container.exec("/work/script")
+    assert result.code != 0, result
+    assert "/work/script" in result.err and "interpreter" in result.err
+
+
+def add_script(bundle: Bundle) -> None:
+    script = bundle.rootfs / "work/script"
+    script.write_text("#!/no/such/interpreter\n")
+    script.chmod(0o755)
