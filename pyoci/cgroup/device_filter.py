@@ -8,11 +8,16 @@ Sources: <linux/bpf.h>, Documentation/bpf/standardization/instruction-set.rst, b
 from __future__ import annotations
 
 import os
-from struct import pack, unpack
+from struct import Struct, pack, unpack
 
 from pyoci.cgroup import files
-from pyoci.cgroup.devices import ALL, ANY, Rule
-from pyoci.errors import CgroupError
+from pyoci.cgroup.devices import ALL, Rule
+from pyoci.cgroup.verdicts import MINOR_BITS, Verdicts
+from pyoci.errors import CgroupError, SpecError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyoci.cgroup.verdicts import Range
 
 # bpf(2) commands, program type, attach type, attach flags
 _PROG_LOAD, _PROG_ATTACH, _PROG_DETACH, _PROG_GET_FD_BY_ID, _PROG_QUERY = 5, 8, 9, 13, 16
@@ -23,14 +28,19 @@ _MOST_PROGRAMS = 64  # BPF_CGROUP_MAX_PROGS: no cgroup has more
 
 # Opcodes: class, source (register or immediate) and operation
 _LOAD_WORD = 0x61  # dst = *(u32 *)(src + off)
-_MOVE, _MOVE_REGISTER = 0xB4, 0xBC  # 32 bits
-_AND, _SHIFT_RIGHT = 0x54, 0x74
-_JUMP, _JUMP_IF_NOT, _JUMP_IF_SET = 0x05, 0x56, 0x46  # always; 32-bit comparisons with an immediate
+_MOVE, _MOVE_REGISTER, _AND, _OR_REGISTER = 0xB4, 0xBC, 0x54, 0x4C  # 32 bits
+_SHIFT_LEFT, _SHIFT_RIGHT = 0x64, 0x74
+_IF, _IF_NOT, _IF_FROM, _IF_ABOVE, _IF_BELOW = 0x16, 0x56, 0x36, 0x26, 0xA6  # jumps: 32 bits, with an immediate
 _EXIT = 0x95
-_R0, _CONTEXT, _TYPE, _ACCESS, _MAJOR, _MINOR = range(6)
-_TYPES = {"b": 1, "c": 2}  # BPF_DEVCG_DEV_*
+_R0, _CONTEXT, _TYPE, _ACCESS, _MAJOR, _MINOR, _DEVICE = range(7)
+_BLOCK, _CHARACTER = 1, 2  # BPF_DEVCG_DEV_*
+# Of the two types one is above the other; said so, the verifier knows which of them it is in what follows.
+_SKIP_OTHERS = {"b": (_IF_ABOVE, _BLOCK), "c": (_IF_BELOW, _CHARACTER)}
 
-_INSTRUCTION = "=BBhi"
+_PACK = Struct("=BBhi").pack  # struct bpf_insn
+_MOST_INSTRUCTIONS = 1_000_000  # BPF_COMPLEXITY_LIMIT_INSNS
+_MOST_CROSSINGS = 100_000  # each may become a range
+_AT_ONCE = 5000  # ranges that one tree tells apart: at 6 instructions for each its jumps have offsets of 16 bits
 
 
 def allows_all(ordered: list[Rule]) -> bool:
@@ -39,12 +49,12 @@ def allows_all(ordered: list[Rule]) -> bool:
 
 
 def program(ordered: list[Rule]) -> bytes:
-    """Returns the instructions for rules, of which the last one that matches counts.
+    """The instructions for rules in their order, the last one strongest.
 
-    A request may ask for reading and writing at once. The last rule that matches the device and the bit decides each of
-    its bits. So the program goes through the rules backwards, with the bits that are still undecided. A rule that
-    allows removes its bits; if none is left, access is allowed. A rule that denies one of them ends with a refusal.
-    What no rule decides is refused.
+    A request may ask for reading and writing at once. Each of its bits is decided by the last rule that fits device
+    and bit; what no rule decides is refused. What comes out is a function of the device number that changes at a few
+    numbers only, so the program searches for the range between two of them. Its length, and the time that the kernel
+    takes to verify it, grow as the list does. Raises SpecError for a list that is too long.
     """
     code = [
         _instruction(_LOAD_WORD, _ACCESS, _CONTEXT, 0),
@@ -53,10 +63,21 @@ def program(ordered: list[Rule]) -> bytes:
         _instruction(_SHIFT_RIGHT, _ACCESS, immediate=16),
         _instruction(_LOAD_WORD, _MAJOR, _CONTEXT, 4),
         _instruction(_LOAD_WORD, _MINOR, _CONTEXT, 8),
+        _instruction(_MOVE_REGISTER, _DEVICE, _MAJOR),
+        _instruction(_SHIFT_LEFT, _DEVICE, immediate=MINOR_BITS),
+        _instruction(_OR_REGISTER, _DEVICE, _MINOR),
     ]
-    for rule in reversed(ordered):
-        code += _block(rule)
-    return b"".join([*code, *_answer(0)])
+    verdicts = Verdicts(ordered)
+    for kind in "bc":
+        skip = _SKIP_OTHERS[kind]
+        if verdicts.crossings(kind) > _MOST_CROSSINGS:
+            raise _too_many(ordered)
+        for minor in verdicts.minors(kind):
+            code += _search([(*skip, _TYPE), (_IF_NOT, minor, _MINOR)], verdicts.ranges_of_minor(kind, minor))
+        code += _search([(*skip, _TYPE)], verdicts.ranges(kind))
+        if len(code) > _MOST_INSTRUCTIONS:
+            raise _too_many(ordered)
+    return b"".join([*code, *_LEAVES[0]])
 
 
 def attach(directory: str, instructions: bytes) -> None:
@@ -89,37 +110,55 @@ def detach(directory: str) -> None:
         os.close(group)
 
 
-def _block(rule: Rule) -> list[bytes]:
-    """Returns a block that decides the rule's bits of a request for its device, and else goes on to the next block."""
-    if rule.allow:
-        settle = [
-            _instruction(_AND, _ACCESS, immediate=~rule.access & ALL),
-            _instruction(_JUMP_IF_NOT, _ACCESS, offset=2),
-            *_answer(1),
-        ]
-    else:
-        # There is no "jump if none is set", so jump over a jump.
-        settle = [
-            _instruction(_JUMP_IF_SET, _ACCESS, offset=1, immediate=rule.access),
-            _instruction(_JUMP, offset=2),
-            *_answer(0),
-        ]
-    tests = [(_MAJOR, rule.major), (_MINOR, rule.minor), (_TYPE, _TYPES.get(rule.kind, ANY))]
-    code: list[bytes] = []
-    for register, wanted in tests:
-        if wanted != ANY:
-            code = [_instruction(_JUMP_IF_NOT, register, offset=len(code) + len(settle), immediate=wanted), *code]
-    return code + settle
-
-
-def _answer(value: int) -> list[bytes]:
-    return [_instruction(_MOVE, _R0, immediate=value), _instruction(_EXIT)]
-
-
 def _instruction(opcode: int, target: int = 0, source: int = 0, offset: int = 0, immediate: int = 0) -> bytes:
     # Major and minor numbers are unsigned. The field has the same 32 bits, but is signed.
     signed = immediate - 2**32 if immediate >= 2**31 else immediate
-    return pack(_INSTRUCTION, opcode, source << 4 | target, offset, signed)
+    return _PACK(opcode, source << 4 | target, offset, signed)
+
+
+def _too_many(ordered: list[Rule]) -> SpecError:
+    return SpecError("/linux/resources/devices", "too many rules for a device filter of cgroup v2", len(ordered))
+
+
+# What a device is allowed: the answer is 1 if no bit of the request is left.
+_LEAVES = [
+    [
+        _instruction(_MOVE, _R0, immediate=1),
+        _instruction(_AND, _ACCESS, immediate=~allowed & ALL),
+        _instruction(_IF, _ACCESS, offset=1),
+        _instruction(_MOVE, _R0, immediate=0),
+        _instruction(_EXIT),
+    ]
+    for allowed in range(ALL)
+]
+# The rest of it would be dead code, and the kernel takes that out by moving all that follows, for each leaf.
+_LEAVES.append([_instruction(_MOVE, _R0, immediate=1), _instruction(_EXIT)])
+
+
+def _search(guards: list[tuple[int, int, int]], ranges: list[Range]) -> list[bytes]:
+    """Answers for the devices of a type, and perhaps of a minor number; the others go on behind it.
+
+    guards: (jump, immediate, register) of what leads on.
+    """
+    code: list[bytes] = []
+    for first in range(0, len(ranges), _AT_ONCE):
+        part = ranges[first : first + _AT_ONCE]
+        after = ranges[first + _AT_ONCE : first + _AT_ONCE + 1]
+        tests = [*guards, (_IF_FROM, after[0][0], _DEVICE)] if after else guards
+        tree = _tree(part)
+        for place, (jump, immediate, register) in enumerate(tests):
+            code.append(_instruction(jump, register, offset=len(tree) + len(tests) - place - 1, immediate=immediate))
+        code += tree
+    return code
+
+
+def _tree(ranges: list[Range]) -> list[bytes]:
+    if len(ranges) == 1:
+        return _LEAVES[ranges[0][1]]
+    middle = len(ranges) // 2
+    below = _tree(ranges[:middle])
+    jump = _instruction(_IF_FROM, _DEVICE, offset=len(below), immediate=ranges[middle][0])
+    return [jump, *below, *_tree(ranges[middle:])]
 
 
 def _open(directory: str) -> int:

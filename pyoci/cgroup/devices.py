@@ -24,7 +24,7 @@ NOWHERE = -1  # the index of a rule that no config.json has
 
 _BITS = {"r": READ, "w": WRITE, "m": MKNOD}
 _LETTERS = ["".join(letter for letter, bit in _BITS.items() if access & bit) for access in range(ALL + 1)]
-_EACH = [tuple(bit for bit in _BITS.values() if access & bit) for access in range(ALL + 1)]
+EACH = [tuple(bit for bit in _BITS.values() if access & bit) for access in range(ALL + 1)]
 _POINTER = "/linux/resources/devices"
 
 
@@ -110,11 +110,17 @@ def exceptions(ordered: list[Rule]) -> Exceptions:
     first = ordered[0]
     if not first.everything:
         raise SpecError(_POINTER, "no rule says what is with all devices")
-    history = _History()
-    for rule in ordered[1:]:
-        history.note(rule, rule.allow != first.allow)
     found = Exceptions(first.allow)
-    found.access = history.exceptions()
+    if any(rule.allow == first.allow for rule in ordered[1:]):
+        history = _History()
+        for rule in ordered[1:]:
+            history.note(rule, rule.allow != first.allow)
+        found.access = history.exceptions()
+        return found
+    for rule in ordered[1:]:  # none is taken away: what engines write
+        for kind in ("b", "c") if rule.kind == "a" else (rule.kind,):
+            key = (kind, rule.major, rule.minor)
+            found.access[key] = found.access.get(key, 0) | rule.access
     return found
 
 
@@ -169,7 +175,7 @@ class _History:
         self._when += 1
         for kind in ("b", "c") if rule.kind == "a" else (rule.kind,):
             key = (kind, rule.major, rule.minor)
-            for bit in _EACH[rule.access]:
+            for bit in EACH[rule.access]:
                 if not makes:
                     self._refuse_hole(rule, key, bit)
                     self._taken[key, bit] = self._when
@@ -182,7 +188,7 @@ class _History:
         """Returns the exceptions that remain: device and access."""
         found: dict[Key, int] = {}
         for key, bit in self._made:
-            if not self._taken or self._stands(key, bit):
+            if self._stands(key, bit):
                 found[key] = found.get(key, 0) | bit
         return found
 
@@ -213,7 +219,7 @@ class _History:
             del keys[key]
 
     def _access(self, key: Key) -> int:
-        return sum(bit for bit in _EACH[ALL] if self._stands(key, bit))
+        return sum(bit for bit in EACH[ALL] if self._stands(key, bit))
 
 
 def _covering(key: Key) -> tuple[Key, ...]:

@@ -15,21 +15,24 @@ class CgroupPlan:
     """The resources in the form of the manager. Everything in it has been checked.
 
     writes: the limits, as control files; rules: the device rules, or None; exceptions: the same in the form of v1;
-    owner: the user of the host who shall own the group (delegation), or -1.
+    code: the same in the form of v2, empty where everything is allowed; owner: the user of the host who shall own
+    the group (delegation), or -1.
     """
 
-    __slots__ = ("exceptions", "owner", "rules", "writes")
+    __slots__ = ("code", "exceptions", "owner", "rules", "writes")
 
     def __init__(
         self,
         writes: list[Write] | None = None,
         rules: list[Rule] | None = None,
         exceptions: Exceptions | None = None,
+        code: bytes = b"",
         owner: int = -1,
     ) -> None:
         self.writes = writes or []
         self.rules = rules
         self.exceptions = exceptions
+        self.code = code
         self.owner = owner
 
     def lines(self, path: str, manager: str) -> list[Line]:

@@ -55,8 +55,8 @@ class V2(base.Cgroup):
             self._refuse_frozen_parent()
             self._hand_down({controller: pointer for controller, _, _, pointer in plan.writes})
             self._write([each for each in plan.writes if each[0] == "cgroup"])
-            if plan.rules:
-                self._write_devices(plan.rules, fresh=True)
+            if plan.code:
+                self._attach(plan.code)
             if plan.owner >= 0:
                 self._delegate(plan.owner)
         except BaseException:
@@ -78,7 +78,7 @@ class V2(base.Cgroup):
         plan = self._plan(resources, -1, quota)
         self._write(plan.writes)
         if plan.rules:
-            self._write_devices(plan.rules, fresh=False)
+            self._attach(plan.code)
 
     def doors(self) -> tuple[bool, int]:
         """See Cgroup.doors."""
@@ -171,7 +171,13 @@ class V2(base.Cgroup):
     def _plan(self, resources: Resources, owner: int, quota: str) -> CgroupPlan:
         writes = limits_v2.writes(base.wanted(resources), self._available or (), quota)
         listed = resources.get("devices")
-        return CgroupPlan(writes, devices.rules(listed) if listed else None, owner=owner)
+        if not listed:
+            return CgroupPlan(writes, owner=owner)
+        from pyoci.cgroup import device_filter
+
+        rules = devices.rules(listed)
+        code = b"" if device_filter.allows_all(rules) else device_filter.program(rules)
+        return CgroupPlan(writes, rules, code=code, owner=owner)
 
     def _below_of(self, init: int) -> str:
         """Returns the path of a process below this group, or "" if it is not below."""
@@ -251,12 +257,12 @@ class V2(base.Cgroup):
         if usage > limit:
             raise SpecError("/linux/resources/memory/limit", f"less than the {usage} bytes in use", limit)
 
-    def _write_devices(self, rules: list[devices.Rule], fresh: bool) -> None:
+    def _attach(self, code: bytes) -> None:
         from pyoci.cgroup import device_filter
 
-        if not device_filter.allows_all(rules):
-            device_filter.attach(self.directory, device_filter.program(rules))
-        elif not fresh:
+        if code:
+            device_filter.attach(self.directory, code)
+        else:
             device_filter.detach(self.directory)
 
     def _set_frozen(self, value: str) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import subprocess
 import time
 from collections.abc import Iterator
@@ -244,6 +245,24 @@ def test_a_caller_that_may_not_poll(runtime: Runtime) -> None:
     words = ["create", "--bundle", bundle.path, runtime.container(bundle).id]
     runtime.fails(*words, caller=callers.denied("poll", "ppoll"))
     runtime.assert_clean()
+
+
+@everywhere
+def test_thirty_thousand_device_rules(runtime: Runtime) -> None:
+    """Half of them take away what the others add. Neither their number nor how they meet makes create hang."""
+    bundle = runtime.bundle()
+    rules = bundle.linux["resources"]["devices"]
+    for number in range(30000):
+        major, minor = 1000 + number % 15000 // 100, number % 100 * 2
+        rules.append({"allow": number < 15000, "type": "c", "major": major, "minor": minor, "access": "rw"})
+    rules.append({"allow": True, "type": "c", "major": 240, "minor": 1, "access": "r"})
+    container = runtime.start(bundle)
+    os.mknod(bundle.rootfs / "allowed", stat.S_IFCHR | 0o600, os.makedev(240, 1))
+    os.mknod(bundle.rootfs / "denied", stat.S_IFCHR | 0o600, os.makedev(1003, 4))
+    denied = container.exec("/bin/cat", "/denied").err
+    allowed = container.exec("/bin/cat", "/allowed").err
+    assert "not permitted" in denied
+    assert "No such device or address" in allowed, "it has no driver"
 
 
 # --- huge pages ------------------------------------------------------------------------------------------------------

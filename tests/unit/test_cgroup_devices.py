@@ -3,11 +3,17 @@
 
 from __future__ import annotations
 
+import itertools
+import random
+import sys
+from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 import pytest
 
 from pyoci.cgroup import device_filter, devices
+from pyoci.cgroup.verdicts import Verdicts
 from pyoci.errors import SpecError
 
 DENY_ALL = {"allow": False, "access": "rwm"}
@@ -97,3 +103,113 @@ def test_transition_from_and_to_everything() -> None:
     some = devices.parse_list("c 1:3 rwm\n")
     assert devices.transition(everything, some) == [("devices.deny", "a"), ("devices.allow", "c 1:3 rwm")]
     assert devices.transition(some, everything) == [("devices.allow", "a")]
+
+
+def drawn(source: random.Random, length: int) -> list[dict[str, Any]]:
+    """Rules about a few devices, so that they meet."""
+    made = [source.choice([DENY_ALL, ALLOW_ALL])]
+    for _ in range(length):
+        numbers = [source.choice([None, 1, 2]) for _ in range(2)]
+        access = "".join(sorted(source.sample("rwm", source.randrange(1, 4))))
+        made.append(rule(source.random() < 0.5, access, source.choice("abc"), numbers[0], numbers[1]))
+    return made
+
+
+def one_by_one(ordered: list[devices.Rule]) -> devices.Exceptions | None:
+    """What the v1 controller comes to, told as its documentation does; None for a hole that it cannot hold."""
+    found = devices.Exceptions(ordered[0].allow)
+    for each in ordered[1:]:
+        for kind in ("b", "c") if each.kind == "a" else (each.kind,):
+            key = (kind, each.major, each.minor)
+            if each.allow != found.allow:
+                found.access[key] = found.access.get(key, 0) | each.access
+                continue
+            for other in list(found.access):
+                pairs = list(zip(key, other, strict=True))
+                meet = all(a == b or devices.ANY in (a, b) for a, b in pairs)
+                if meet and found.access[other] & each.access:
+                    if any(a != b and a != devices.ANY for a, b in pairs):
+                        return None
+                    found.access[other] &= ~each.access
+    found.access = {key: access for key, access in found.access.items() if access}
+    return found
+
+
+def test_exceptions_of_random_lists() -> None:
+    source = random.Random(7)
+    held = 0
+    for _ in range(3000):
+        ordered = [each for each in devices.rules(drawn(source, source.randrange(7))) if each.index != devices.NOWHERE]
+        expected = one_by_one(ordered)
+        try:
+            found = devices.exceptions(ordered)
+        except SpecError:
+            assert expected is None
+            continue
+        assert expected is not None
+        assert (found.allow, found.access) == (expected.allow, expected.access)
+        held += 1
+    assert held > 1000
+
+
+def test_verdicts_of_random_lists() -> None:
+    """Of each device and each bit the last rule decides that is about it."""
+    source = random.Random(8)
+    for _ in range(500):
+        ordered = devices.rules(drawn(source, source.randrange(9)))
+        verdicts = Verdicts(ordered)
+        for kind, major, minor in itertools.product("bc", (0, 1, 2, 3, 4095), (0, 1, 2, 3, 2**20 - 1)):
+            expected = 0
+            for each in ordered:
+                if each.kind in ("a", kind) and each.major in (-1, major) and each.minor in (-1, minor):
+                    expected = expected | each.access if each.allow else expected & ~each.access
+            apart = minor in verdicts.minors(kind)
+            ranges = verdicts.ranges_of_minor(kind, minor) if apart else verdicts.ranges(kind)
+            allowed = [access for first, access in ranges if first <= major << 20 | minor][-1]
+            assert allowed == expected, (kind, major, minor)
+
+
+def steps(call: Callable[[], object]) -> int:
+    """How many lines of Python a call executes."""
+    count = 0
+
+    def trace(frame: FrameType, event: str, argument: object) -> Any:
+        nonlocal count
+        count += 1
+        return trace
+
+    sys.settrace(trace)
+    try:
+        call()
+    finally:
+        sys.settrace(None)
+    return count
+
+
+@pytest.mark.parametrize("form", ["added", "added and taken", "taken at large", "by major and minor"])
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_the_work_grows_as_the_list_does(form: str, version: str) -> None:
+    """Not as its square: engines that list all devices of a big host, and those who mean ill."""
+
+    def listed(count: int) -> list[dict[str, Any]]:
+        if form == "added":
+            return [rule(True, "rw", "c", 1000 + i // 100, i % 100) for i in range(count)]
+        if form == "added and taken":
+            return [rule(i < count // 2, "rw", "c", 1000 + i // 100, i % 100) for i in range(count)]
+        if form == "taken at large":
+            one, other = rule(True, "r", "c", 7, 7), rule(False, "w", "c")
+            return [{**one, "minor": i} if i % 2 else other for i in range(count)]
+        return [rule(True, "r", "b", i) if i % 20 else rule(True, "w", "c", None, i) for i in range(count)]
+
+    def work(count: int) -> int:
+        rules = devices.rules([DENY_ALL, *listed(count)])
+        return steps(lambda: devices.exceptions(rules) if version == "v1" else device_filter.program(rules))
+
+    assert work(2000) < 5 * work(500)
+
+
+def test_a_filter_that_would_be_too_long_is_refused() -> None:
+    """Where each of many major numbers meets each of many minor ones."""
+    crossed = [rule(True, "r", "c", i) for i in range(400)] + [rule(False, "r", "c", None, i) for i in range(400)]
+    with pytest.raises(SpecError, match="^config.json: /linux/resources/devices: too many rules for a device filter"):
+        device_filter.program(devices.rules(crossed))
