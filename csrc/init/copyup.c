@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * tmpcopyup: a new tmpfs begins with what the directory holds that it is going to cover.
+ * tmpcopyup: copies the contents of the directory that a new tmpfs is going to cover.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -13,12 +13,12 @@
 #include "sys.h"
 
 enum {
-    DEPTH_MAX = 64, /* of directories, each of which holds three descriptors open */
+    DEPTH_MAX = 64, /* depth of directories, of which each keeps three descriptors open */
     ENTRY_COST = 4096
 };
 
-/* What may still be copied, in bytes: the image decides how much there is, and the copy is memory. Each entry takes some
- * as well. */
+/* How many bytes may still be copied. The image decides how much there is, and the copy is in memory. Each entry counts
+ * too. */
 struct budget {
     uint64_t left;
     bool spent;
@@ -45,14 +45,14 @@ static int copy_range(int from, int to, off_t begin, off_t end) {
     return sent < 0 ? -1 : 0;
 }
 
-/* The data; a hole stays one (lseek(2)). A file system that knows of no holes says that all is data. */
+/* Copies the data and keeps holes (lseek(2)). A file system without holes reports that everything is data. */
 static int copy_content(int from, int to, off_t size, struct budget *budget) {
     off_t at = 0;
     while (at < size) {
         off_t begin = lseek(from, at, SEEK_DATA);
         if (begin < 0 && errno != ENXIO)
             return -1;
-        if (begin < 0 || begin >= size) /* nothing but a hole is left */
+        if (begin < 0 || begin >= size) /* only a hole is left */
             break;
         off_t end = lseek(from, begin, SEEK_HOLE);
         if (end < 0)
@@ -65,7 +65,7 @@ static int copy_content(int from, int to, off_t size, struct budget *budget) {
     return ftruncate(to, size);
 }
 
-/* O_NOFOLLOW | O_NONBLOCK: the image's entries may change their kind meanwhile, where its directory is shared. */
+/* O_NOFOLLOW | O_NONBLOCK: an entry may change its type meanwhile, if the directory is shared. */
 static int copy_file(int from, int to, const char *name, const struct stat *st, struct budget *budget) {
     struct stat opened;
     int source = openat(from, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
@@ -115,7 +115,7 @@ static int copy_directory(int from, int to, const char *name, const struct stat 
     return done;
 }
 
-/* Sockets, FIFOs and devices stay behind: nobody stands behind their copies. */
+/* Sockets, FIFOs and devices are not copied: their copies would not be connected to anything. */
 static int copy_entry(int from, int to, const char *name, int depth, struct budget *budget) {
     struct stat st;
     if (!spend(budget, ENTRY_COST) || fstatat(from, name, &st, AT_SYMLINK_NOFOLLOW) < 0)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What init itself makes inside the root: device nodes, symlinks, directories; and writes below a private procfs.
+ * Creates device nodes, symlinks and directories inside the root, and writes to files of a private procfs.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -11,7 +11,7 @@
 #include "init.h"
 #include "sys.h"
 
-/* A node that was there before, by the image or a bind, is accepted only if it is the very device. */
+/* A node that exists, in the image or a bind mount, is accepted only if it is the same device. */
 static int check_node(struct init *init, int parent, const char *name, const char *path, mode_t mode, dev_t device) {
     struct stat st;
     if (fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
@@ -68,8 +68,8 @@ int op_mkdir(struct init *init, const struct op_mkdir *args) {
     return 0;
 }
 
-/* A procfs that no path leads to, so nothing of the container's can stand in the way of the write
- * (CVE-2019-16884, CVE-2025-52881). */
+/* Writes through a procfs that no path leads to, so that the container cannot redirect the write (CVE-2019-16884,
+ * CVE-2025-52881). */
 int op_proc_write(struct init *init, const struct op_proc_write *args) {
     const char *path = args->path;
     int context = fsopen("proc", FSOPEN_CLOEXEC);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * createContainer and startContainer hooks: they run in the container's namespaces, so init runs them.
+ * createContainer and startContainer hooks. They run in the container's namespaces, so init runs them.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -17,7 +17,7 @@
 #include "init.h"
 #include "sys.h"
 
-/* A file in memory that holds `data`, at its start. */
+/* Returns a memfd with `data`, at its start. */
 static int memory_file(const char *data) {
     int fd = memfd_create("hook-state", MFD_CLOEXEC);
     size_t size = data ? strlen(data) : 0;
@@ -28,13 +28,13 @@ static int memory_file(const char *data) {
     return fd;
 }
 
-/* What the hook printed last. The rest is read and forgotten: it must fill neither memory nor anybody's log. */
+/* The end of the hook's output. The rest is read and dropped, so that it fills neither memory nor a log. */
 struct tail {
     size_t size;
     char bytes[4096];
 };
 
-/* Reads what there is, without waiting. Returns false at the end of the pipe. */
+/* Reads without waiting. Returns false at the end of the pipe. */
 static bool read_tail(int fd, struct tail *tail) {
     char chunk[sizeof(tail->bytes)];
     ssize_t got = read(fd, chunk, sizeof(chunk));
@@ -49,7 +49,7 @@ static bool read_tail(int fd, struct tail *tail) {
     return true;
 }
 
-/* The last line that was printed, and of that what fits; always a string. */
+/* Stores the last line of the output, cut to fit; always a string. */
 static void last_line(const struct tail *tail, char *last, size_t room) {
     size_t size = tail->size;
     while (size > 0 && tail->bytes[size - 1] == '\n')
@@ -68,8 +68,8 @@ static int64_t now_ms(void) {
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-/* Waits until a hook ends, or its time is over: `end` in ms, 0 for no limit. It is the hook that counts, not what it
- * has left running with its output. */
+/* Waits until a hook ends, or its time is over: `end` in ms, 0 for no limit. Only the hook counts, not processes that
+ * it leaves running with its output. */
 static bool ends(int pidfd, int output, int64_t end, struct tail *tail) {
     struct pollfd polled[2] = {{.fd = pidfd, .events = POLLIN}, {.fd = output, .events = POLLIN}};
     for (;;) {
@@ -86,9 +86,9 @@ static bool ends(int pidfd, int output, int64_t end, struct tail *tail) {
     }
 }
 
-/* Waits for the hook, but not longer than `timeout` ms (0: as long as it takes). Its whole group is killed then. */
+/* Waits for the hook, at most `timeout` ms (0: no limit), and then kills its process group. */
 static bool wait_for(pid_t pid, int output, int timeout, int *status, struct tail *tail) {
-    int pidfd = pidfd_open(pid, 0); /* fails at the limit of descriptors: poll would wait for nothing, and for ever */
+    int pidfd = pidfd_open(pid, 0); /* fails at the limit of descriptors; poll would then wait for ever */
     bool ended = pidfd >= 0 && ends(pidfd, output, timeout > 0 ? now_ms() + timeout : 0, tail);
     if (!ended)
         kill(-pid, SIGKILL);
@@ -96,12 +96,12 @@ static bool wait_for(pid_t pid, int output, int timeout, int *status, struct tai
         close(pidfd);
     while (waitpid(pid, status, 0) < 0 && errno == EINTR)
         ;
-    for (int chunks = 16; chunks > 0 && read_tail(output, tail); chunks--) /* what the pipe still holds: 64 KiB */
+    for (int chunks = 16; chunks > 0 && read_tail(output, tail); chunks--) /* the rest of the pipe: at most 64 KiB */
         ;
     return ended;
 }
 
-/* What a hook is started with: `output` is a pipe for what it prints, `failed` one by which the child says why execve
+/* What a hook is started with. output: a pipe for its output; failed: a pipe through which the child reports why execve
  * failed. */
 struct hook {
     const struct op_seccomp *filter;
@@ -139,7 +139,8 @@ static void become_hook(const struct hook *hook, const char *path) {
     leave(write(hook->failed[1], &error, sizeof(error)) < 0 ? 126 : 127);
 }
 
-/* Runs it to its end; then `last` is the last line that it printed. 0, or -1 with errno, which then is execve's or fork's. */
+/* Runs a hook to its end. Stores the last line of its output in `last`. Returns 0, or -1 with the errno of execve or
+ * fork. */
 static int run_hook(struct hook *hook, const char *path, int timeout, bool *in_time, int *status, char *last,
                     size_t room) {
     struct tail tail = {0};

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Entering and making namespaces, and what is set in them at once: host name, lo, clocks.
+ * Enters and creates namespaces, and sets what belongs to them: host name, lo, clocks.
  */
 #include <errno.h>
 #include <grp.h>
@@ -26,8 +26,8 @@
 int setns(int fd, int type);
 int unshare(int flags);
 
-/* cgroup v1, by its own hand: a thread that moves itself need not wait for the kernel's lock of all thread groups
- * (cgroup_procs_write_start), which takes some 10 ms when somebody else moves it. */
+/* Enters the v1 cgroups. A thread that moves itself need not wait for the kernel's lock of all thread groups
+ * (cgroup_procs_write_start), which takes about 10 ms if another process moves it. */
 int op_enter_cgroup(struct init *init, const struct op_enter_cgroup *args) {
     for (uint64_t i = 0; i < args->count; i++) {
         int fd = (int)(args->descriptor + (int64_t)i);
@@ -38,12 +38,12 @@ int op_enter_cgroup(struct init *init, const struct op_enter_cgroup *args) {
     return 0;
 }
 
-/* The descriptor of a namespace that was entered is closed: one more setns of it has nothing to do. */
+/* The descriptor of a namespace that was entered is closed, so that another setns of it does nothing. */
 int op_setns(struct init *init, const struct op_setns *args) {
     if (setns((int)args->descriptor, (int)args->namespaces) < 0)
         return errno == EBADF || tolerates(args->deferred, errno) ? 0 : fail(init, "setns", args->path);
     close((int)args->descriptor);
-    if (args->namespaces & CLONE_NEWNS) /* its root is this process's now (setns(2)) */
+    if (args->namespaces & CLONE_NEWNS) /* setns(2) has changed the root of this process to that of the namespace */
         init->root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
     return 0;
 }
@@ -54,8 +54,8 @@ int op_unshare(struct init *init, const struct op_unshare *args) {
     return 0;
 }
 
-/* A new time namespace is for children only, and its offsets are fixed once it has a member; so they are written
- * first, and then this process joins it (time_namespaces(7)). */
+/* Only children become members of a new time namespace, and its offsets are fixed once it has a member. So the offsets
+ * are written first, and then this process joins it (time_namespaces(7)). */
 int op_time_offsets(struct init *init, const struct op_time_offsets *args) {
     const char *offsets = args->offsets;
     if (unshare(CLONE_NEWTIME) < 0)
@@ -77,9 +77,9 @@ int op_time_offsets(struct init *init, const struct op_time_offsets *args) {
     return 0;
 }
 
-/* A process is in a PID namespace, and in a cgroup of v2 without a wait for the kernel's lock of all thread groups,
- * only from its clone on. CLONE_PARENT makes the child the runtime's own, as if it had been cloned there. It tells the
- * runtime itself, for the parent may be gone before it can: killed for want of memory, in the container's cgroup. */
+/* Continues in a child. Only its clone puts a process into a PID namespace, and into a v2 cgroup without waiting for
+ * the kernel's lock of all thread groups. With CLONE_PARENT it is a child of the runtime. The child itself informs the
+ * runtime, because the kernel may kill the parent at the memory limit of the container's cgroup before it can. */
 int op_clone3(struct init *init, const struct op_clone3 *args) {
     struct clone_args clone = {.flags = CLONE_PARENT | args->namespaces};
     if (args->cgroup >= 0) {
@@ -89,7 +89,7 @@ int op_clone3(struct init *init, const struct op_clone3 *args) {
     pid_t pid = clone3(&clone);
     const char *step = "clone3";
     if (pid < 0 && clone.flags == CLONE_PARENT && (errno == ENOSYS || errno == EPERM)) {
-        step = "clone"; /* profiles without no_new_privs refuse clone3, whose flags a filter cannot read */
+        step = "clone"; /* filters cannot read the flags of clone3, so profiles refuse it */
         pid = (pid_t)syscall(SYS_clone, CLONE_PARENT, 0, 0, 0, 0);
     }
     if (pid < 0)
@@ -111,7 +111,7 @@ int op_become_root(struct init *init, const struct op_become_root *args) {
     return 0;
 }
 
-/* A child of the first process has to lead a session of its own; the first one does already. */
+/* A child of the first process must lead its own session; the first process already does. */
 int op_setsid(struct init *init, const struct op_setsid *args) {
     if (getsid(0) != getpid() && setsid() < 0)
         return fail(init, "setsid", "");

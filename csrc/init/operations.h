@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The list of operations (operations.def) as C: numbers, arguments, functions.
+ * Generates C from the list of operations (operations.def): numbers, arguments, functions.
  */
 #ifndef PYOCI_OPERATIONS_H
 #define PYOCI_OPERATIONS_H
@@ -20,8 +20,8 @@ enum plan_kind {
     PLAN_KINDS
 };
 
-/* The arguments, as they stand in the plan once it is loaded: an offset there has become the pointer that it stands
- * for. A list begins with its first text, see list_first(). */
+/* The arguments in a loaded plan, in which offsets have become pointers. A list begins with its first text, see
+ * list_first(). */
 #define TEXT(field) const char *field;
 #define LIST(field) const char *field;
 #define ARGV(field) const char *field;
@@ -39,7 +39,7 @@ enum plan_kind {
     };
 #include "operations.def"
 
-/* Each field is one word: what Python writes one after the other. */
+/* Each field is one word, so that the structs have no gaps and Python can write them field by field. */
 _Static_assert(sizeof(struct plan_op) == 8 && sizeof(void *) == 8, "a word of the plan has 64 bits");
 #define WORD(field) +8
 #define TEXT WORD
@@ -57,11 +57,11 @@ _Static_assert(sizeof(struct plan_op) == 8 && sizeof(void *) == 8, "a word of th
 #include "operations.def"
 #undef WORD
 
-/* The other structs that Python reads or writes: no gaps either. */
+/* The other structs that Python reads or writes have no gaps either. */
 _Static_assert(sizeof(struct plan_header) == 32 && sizeof(struct plan_fds) == 12, "the plan's header has a gap");
 _Static_assert(sizeof(struct sync_header) == 12 && sizeof(struct sync_failure) == 24, "a sync message has a gap");
 
-/* One function an operation, each in the file of its area. Returns 0, or -1 by fail(). */
+/* One function per operation, in the file of its subject. Returns 0, or -1 by fail(). */
 struct init;
 #define OPERATION(KIND, name, fields) int op_##name(struct init *init, const struct op_##name *args);
 #include "operations.def"

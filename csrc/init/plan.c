@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Takes the plan from its memfd, and judges it as a whole before anything of it is done: after this, no offset, list,
- * number or slot of an operation leads astray, and what was an offset is the pointer.
+ * Reads the plan from its memfd, and checks all of it before anything is done. After that, every offset, list, number
+ * and slot of the operations is valid, and offsets have become pointers.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -12,7 +12,7 @@
 
 #include "init.h"
 
-/* What each operation's fields are, one letter for each. */
+/* The types of the fields of each operation, one letter each. */
 #define TEXT(field) "t"
 #define LIST(field) "l"
 #define ARGV(field) "a"
@@ -59,7 +59,7 @@ char **list_array(const char *list, size_t extra) {
     return array;
 }
 
-/* Whether all texts of a list, `least` or more, end before `end`, where a NUL stands. */
+/* Returns whether a list has at least `least` texts and ends before `end`, which is a NUL. */
 static bool list_is_whole(const char *list, const char *end, size_t least) {
     size_t count;
     const char *item = list_first(list, &count);
@@ -78,7 +78,7 @@ static bool bytes_are_whole(const struct area *area, uint64_t offset) {
     return head.size <= area->size - offset - sizeof(head);
 }
 
-/* Proves one word by its letter, and makes a pointer of an offset. */
+/* Checks a word by its letter, and turns an offset into a pointer. */
 static bool take_word(uint64_t *word, char letter, const struct area *area) {
     uint64_t value = *word;
     switch (letter) {
@@ -102,7 +102,7 @@ static bool take_word(uint64_t *word, char letter, const struct area *area) {
     return letter == 't' || list_is_whole(text, area->start + area->size, letter == 'a');
 }
 
-/* Proves the operation at `op`, which has `room` bytes. Returns its size, or 0 if it is none. */
+/* Checks the operation at `op`, which has `room` bytes. Returns its size, or 0 if it is not valid. */
 static size_t take_operation(struct plan_op *op, size_t room, const struct area *area) {
     if (room < sizeof(*op) || op->kind == PLAN_NONE || op->kind >= PLAN_KINDS || op->where >= area->size)
         return 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Paths inside the container's root. The kernel resolves them (openat2(2), RESOLVE_IN_ROOT), so a symlink of the
- * image's leads at most to the root, whatever is swapped meanwhile; what is used after is the descriptor, never
+ * Resolves paths inside the container's root. The kernel does it (openat2(2), RESOLVE_IN_ROOT), so that a symlink of
+ * the image never leads out of the root, whatever is exchanged meanwhile. After that the descriptor is used, and never
  * the path again (CVE-2018-15664, CVE-2021-30465).
  */
 #include <errno.h>
@@ -12,14 +12,14 @@
 #include "init.h"
 #include "sys.h"
 
-enum { LINKS_MAX = 40 /* as the kernel's own limit, path_resolution(7) */ };
+enum { LINKS_MAX = 40 /* the limit of the kernel, path_resolution(7) */ };
 
 int open_in_root(int root, const char *path, uint64_t flags, uint64_t resolve_flags) {
     struct open_how how = {.flags = flags | O_CLOEXEC,
                            .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | resolve_flags};
     int fd;
     int tries = 128;
-    do /* EAGAIN: a rename elsewhere made a ".." unsafe to judge; openat2(2) says to try again */
+    do /* EAGAIN: a rename made a ".." unsafe to resolve; openat2(2) says to try again */
         fd = openat2(root, *path ? path : "/", &how);
     while (fd < 0 && (errno == EAGAIN || errno == EINTR) && --tries > 0);
     return fd;
@@ -36,7 +36,7 @@ int open_regular(int root, const char *path) {
     close(place);
     if (fd < 0)
         return errno = error, -1;
-    /* It may have been exchanged in between. */
+    /* It may have been exchanged meanwhile. */
     if (fstat(fd, &opened) < 0 || opened.st_dev != seen.st_dev || opened.st_ino != seen.st_ino) {
         close(fd);
         return errno = EINVAL, -1;
@@ -45,19 +45,19 @@ int open_regular(int root, const char *path) {
 }
 
 static int open_existing(const struct init *init, const char *path, int flags) {
-    /* Not with O_NOFOLLOW where symlinks are refused: the two together would give the link itself (openat2(2)). */
+    /* Not with O_NOFOLLOW if symlinks are refused: both together would open the link itself (openat2(2)). */
     uint64_t open_flags = O_PATH | (flags & PLAN_MOUNT_NOFOLLOW ? O_NOFOLLOW : 0);
     return open_in_root(init->root, path, open_flags, flags & PLAN_MOUNT_NO_SYMLINKS ? RESOLVE_NO_SYMLINKS : 0);
 }
 
-/* The next part of `rest`: its length, and `rest` moved to its start. */
+/* Moves `rest` to the start of its next component. Returns the length of that. */
 static size_t next_part(const char **rest) {
     while (**rest == '/')
         (*rest)++;
     return strcspn(*rest, "/");
 }
 
-/* Makes `name` in `parent`, a directory or an empty file, and opens it. */
+/* Creates `name` in `parent`, a directory or an empty file, and opens it. */
 static int make_one(const struct init *init, int parent, const char *name, bool directory, const char **step) {
     int made = directory ? mkdirat(parent, name, (mode_t)init->header->directory_mode)
                          : openat(parent, name, O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_WRONLY,
@@ -74,7 +74,7 @@ static int make_one(const struct init *init, int parent, const char *name, bool 
 static int make_path(const struct init *init, const char *path, int flags, enum resolve_create create, int links,
                      const char **step);
 
-/* `name` in `parent` is a symlink whose target is missing: what it points to is made instead, inside the root. */
+/* `name` in `parent` is a symlink whose target is missing. Creates the target, inside the root. */
 static int make_behind_link(const struct init *init, int parent, const char *done, const char *name, const char *rest,
                             int flags, enum resolve_create create, int links, const char **step) {
     char target[4096], next[8192];

@@ -27,7 +27,7 @@
 #ifndef CLOSE_RANGE_CLOEXEC
 #define CLOSE_RANGE_CLOEXEC (1U << 2)
 #endif
-/* Numbers of 2019 and later are the same on every architecture (asm-generic/unistd.h). */
+/* Numbers since 2019 are the same on every architecture (asm-generic/unistd.h). */
 #ifndef SYS_open_tree
 #define SYS_open_tree 428
 #define SYS_move_mount 429

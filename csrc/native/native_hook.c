@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A hook of the runtime's own namespaces. posix_spawn(3) could start it, but not tie its life to ours.
+ * Starts a hook in the runtime's namespaces. posix_spawn(3) could not make it end with the runtime.
  */
 #include "native.h"
 
@@ -11,23 +11,23 @@
 
 #include "../init/sys.h"
 
-/* The child after vfork(2): memory is ours, the rest is its own. Returns only if the program cannot be executed. */
+/* Runs in the child after vfork(2), which shares our memory. Returns only if the program cannot be executed. */
 static int become_hook(const struct hook_program *hook, pid_t runtime) {
     static const struct sigaction as_default = {.sa_handler = SIG_DFL};
     sigset_t none;
 
     sigemptyset(&none);
-    /* Who is killed cannot end its hook, so the kernel does. What the hook leaves running on purpose is not ended:
-     * PR_SET_PDEATHSIG is not inherited (prctl(2)). */
+    /* A runtime that is killed cannot end its hook, so the kernel does. Processes that the hook leaves running are not
+     * killed: PR_SET_PDEATHSIG is not inherited (prctl(2)). */
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || setsid() < 0)
         return errno;
     if (getppid() != runtime)
         _exit(127);
-    sigaction(SIGPIPE, &as_default, NULL); /* the interpreter ignores these two */
+    sigaction(SIGPIPE, &as_default, NULL); /* CPython ignores these two */
     sigaction(SIGXFSZ, &as_default, NULL);
     if (dup2(hook->input, 0) < 0 || dup2(hook->output, 1) < 0 || dup2(hook->output, 2) < 0)
         return errno;
-    /* What our caller gave us, perhaps for the container's process, is no hook's business. */
+    /* Hooks do not get the descriptors that our caller passed, perhaps for the container's process. */
     if (close_range_(3, ~0U, CLOSE_RANGE_CLOEXEC) < 0 || sigprocmask(SIG_SETMASK, &none, NULL) < 0)
         return errno;
     execve(hook->path, hook->args, hook->env ? hook->env : environ);

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * clone3, and what its child does until it is pyoci-init: arranges its descriptors, and execveat.
+ * clone3, and what its child does until it executes pyoci-init: it arranges its descriptors.
  *
- * The child borrows our memory until its execveat, as after vfork(2), so that no page table is copied; but we go on
- * meanwhile. So it works on a stack of its own and on copies, and calls nothing of libc, whose errno and locks are ours.
- * And it stays in our own cgroup: who dies there for want of memory takes all with it that shares its memory. pyoci-init,
- * with memory of its own, enters the container's.
+ * The child shares our memory until its execveat, as after vfork(2), so that no page tables are copied. But we continue
+ * meanwhile. So the child has a stack of its own, works on copies, and calls nothing of libc, whose errno and locks are
+ * ours. It also stays in our cgroup, because the OOM killer kills all processes that share memory. pyoci-init, which
+ * has memory of its own, enters the container's cgroup.
  */
 #include "native.h"
 
@@ -19,14 +19,14 @@
 
 #include "../init/sys.h"
 
-/* What the child reads. `args.fds` is its own to write to. */
+/* What the child reads. It may write to `args.fds`. */
 struct child {
     struct spawn args;
-    char number[12]; /* init's argument */
+    char number[12]; /* the argument of init */
     int *fds;
 };
 
-/* A system call without libc: the value, or -errno. */
+/* Makes a system call without libc. Returns the value, or -errno. */
 static long quiet(long number, long first, long second, long third, long fourth, long fifth) {
 #if defined(__x86_64__)
     register long r10 __asm__("r10") = fourth;
@@ -53,12 +53,12 @@ static long quiet(long number, long first, long second, long third, long fourth,
 #endif
 }
 
-/* Not said to be noreturn: AddressSanitizer would take this stack for a damaged one. */
+/* Not declared noreturn: AddressSanitizer would take this stack for a damaged one. */
 static void leave(int status) {
     quiet(SYS_exit_group, status, 0, 0, 0, 0);
 }
 
-/* clone3 of a child that calls `run(child)` on the stack of `clone`. Gives its PID or -errno. */
+/* Clones a child that calls `run(child)` on the stack of `clone`. Returns its PID or -errno. */
 static long clone_child(struct clone_args *clone, void (*run)(struct child *), struct child *child) {
 #if defined(__x86_64__)
     long pid;
@@ -93,7 +93,7 @@ static long clone_child(struct clone_args *clone, void (*run)(struct child *), s
 #endif
 }
 
-/* Says on the sync socket what failed, and ends. */
+/* Reports a failure through the sync socket, and exits. */
 static void report(int fd, const char *step, uint32_t length, long error) {
     struct {
         struct sync_header header;
@@ -110,13 +110,13 @@ static void report(int fd, const char *step, uint32_t length, long error) {
     leave(127);
 }
 
-/* A descriptor below `base` moves above it, out of the way of those that are to be there. */
+/* Moves a descriptor below `base` above it, to make room for the final ones. */
 static long lift(int fd, long base) {
     return fd >= base ? fd : quiet(SYS_fcntl, fd, F_DUPFD_CLOEXEC, base, 0, 0);
 }
 
-/* fds[n] becomes n. Those whose numbers others are to have are moved away first, so that after it the order is of no
- * matter. 0, or -errno while nothing is closed or replaced yet, so that the sync socket can still tell. */
+/* Moves fds[n] to n. Descriptors whose numbers are needed are moved away first, so that the order does not matter.
+ * Returns 0, or -errno before anything is closed or replaced, so that the sync socket still works. */
 static long arrange(struct child *child) {
     long base = child->args.count, init = lift(child->args.init, base);
     int *fds = child->fds;
@@ -149,12 +149,12 @@ static void become_init(struct child *child) {
     int told = child->fds[sync];
     long error = arrange(child);
     if (error < 0)
-        report(told, "dup", 3, error == -EINVAL ? EMFILE : -error); /* fcntl(2): base is above the limit */
+        report(told, "dup", 3, error == -EINVAL ? EMFILE : -error); /* fcntl(2): base exceeds the limit */
     report(sync, "execve", 6, -quiet(SYS_execveat, child->args.init, (long)"", (long)argv, (long)env, AT_EMPTY_PATH));
 }
 
-/* A copy of what the caller gave, which it may free when we return. One child at a time: the next is cloned when this
- * one has spoken as init, or ended. */
+/* A copy of the caller's arguments, which it may free when we return. There is one child at a time: the next one is
+ * cloned after this one has sent a message as init, or has ended. */
 static struct child *copy(const struct spawn *args) {
     static struct child child;
     static uint32_t room;
@@ -188,7 +188,7 @@ int pyoci_spawn(struct spawn *args) {
 
     if (!child)
         return -ENOMEM;
-    sigfillset(&all); /* no handler of ours may run in the child */
+    sigfillset(&all); /* our handlers must not run in the child */
     sigprocmask(SIG_SETMASK, &all, &before);
     long pid = clone_child(&clone, become_init, child);
     sigprocmask(SIG_SETMASK, &before, NULL);

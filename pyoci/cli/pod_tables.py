@@ -31,9 +31,9 @@ def inspection(state: PodState) -> str:
 
 
 def matrix(state: PodState) -> str:
-    """Returns a row a running container, a column a namespace, its inode, and whose it is.
+    """Returns a row per running container and a column per namespace, with its inode and its owner.
 
-    ``=`` marks the sandbox's namespace, ``host`` the machine's; no mark is a namespace of the container's own.
+    ``=`` marks the sandbox's namespace, and ``host`` the host's. A namespace without a mark is the container's own.
     """
     rows: list[tuple[str, ...]] = [("NAMESPACES", *(f"  {name}" for name in NAMESPACES))]
     for one in state["containers"]:
@@ -68,7 +68,7 @@ def network(state: PodState) -> str:
 
 
 def containers(state: PodState) -> str:
-    """Returns a line a container, in the order of their start."""
+    """Returns one line per container, in the order of their start."""
     rows = [("CONTAINERS", "KIND", "STATUS", "PID", "EXIT", "RESTARTS", "ID")]
     for one in state["containers"]:
         exit_code = "-" if one["code"] is None else str(one["code"])
@@ -79,7 +79,7 @@ def containers(state: PodState) -> str:
 
 
 def history(state: PodState) -> str:
-    """Returns what happened, a line an event, with seconds since the pod began."""
+    """Returns one line per event, with seconds since the start of the pod."""
     lines = ["EVENTS\n"]
     width = max((len(event["container"]) for event in state["events"]), default=0)
     lines += [event_line(event, seconds(state["created"]), width) for event in state["events"]]
@@ -87,7 +87,7 @@ def history(state: PodState) -> str:
 
 
 def event_line(event: Event, begin: float | None, width: int) -> str:
-    """Returns one event. begin: the time that counts as 0, None to show the time of day."""
+    """Returns the line of an event. begin: the time that counts as 0, or None to show the time of day."""
     time = seconds(event["time"])
     when = clock(time) if begin is None else f"{time - begin:+10.3f} s"
     text = f"  {when}  {event['container'] or 'pod':<{max(width, 3)}}  {event['event']}"
@@ -103,7 +103,7 @@ def columns(rows: Sequence[Sequence[str]]) -> str:
 
 
 def duration(age: float) -> str:
-    """Returns an age in its largest whole unit and the next: 12s, 3m05s, 2h10m, 5d3h."""
+    """Returns an age in its largest unit and the next one: 12s, 3m05s, 2h10m, 5d3h."""
     whole = max(0, int(age))
     if whole < 60:
         return f"{whole}s"
