@@ -55,6 +55,7 @@ def _claim(state: State, connection: int, words: int) -> None:
         if native.receive(connection).kind != protocol.SYNC_STARTING:
             raise _not_created(state)
         os.unlink(state.start_socket)
+        _hurry()
         native.send(connection, protocol.SYNC_GO)
     except FileNotFoundError as error:  # deleted meanwhile
         raise NotRunning(state.id, "start", "stopped") from error
@@ -62,6 +63,19 @@ def _claim(state: State, connection: int, words: int) -> None:
         if error.errno not in (EPIPE, ECONNRESET):
             raise
         raise _not_created(state) from error
+
+
+def _hurry() -> None:
+    """Makes this process one that the kernel prefers to all ordinary ones, until it ends (sched(7)).
+
+    Its caller hears of the start when this process has ended, and the program begins when it is told to. On a busy
+    machine the one came milliseconds after the other, and containerd 1.6 asks to hear of an OOM only then. Hooks do not
+    inherit it. It takes CAP_SYS_NICE, and a cgroup with real-time budget.
+    """
+    try:
+        os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(1))
+    except OSError:
+        pass
 
 
 def poststart(state: State) -> None:

@@ -566,4 +566,10 @@ CRUN = (
         "runtime/test_process.py::test_program_text_is_exact",
         "runtime/test_process.py::test_missing_program_is_in_the_letters_that_docker_looks_for",
     ),
+    Difference(
+        "crun",
+        "start waits for its turn of the processor like any other process",
+        "runtime/test_lifecycle.py::test_start_ends_when_the_program_begins",
+        race=True,
+    ),
 )

@@ -432,4 +432,10 @@ RUNC = (
         "runtime/test_seccomp.py::test_no_call_without_an_end_before_the_program[close-4]",
         "runtime/test_seccomp.py::test_no_call_without_an_end_before_the_program[close-11]",
     ),
+    Difference(
+        "runc",
+        "start waits for its turn of the processor like any other process",
+        "runtime/test_lifecycle.py::test_start_ends_when_the_program_begins",
+        race=True,
+    ),
 )

@@ -3,8 +3,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import jsonschema
@@ -24,6 +30,58 @@ BAD_IDS = {
     "long": "i" * 300,
 }
 VERBS = ("create", "start", "state", "kill", "delete", "delete-force", "exec", "run")
+
+
+@contextlib.contextmanager
+def busy_machine() -> Iterator[None]:
+    """Two busy processes for each CPU; this process alone need not wait for them."""
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2 * (os.cpu_count() or 1))]
+    try:
+        os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(2))
+        yield
+    finally:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+        for one in busy:
+            one.kill()
+            one.wait()
+
+
+def test_start_ends_when_the_program_begins(runtime: Runtime) -> None:
+    """Also on a busy machine: what an engine does after start, as registering for OOM events, must not come late."""
+    bundle = runtime.bundle().sh("echo up > /fifo; sleep 100")
+    os.mkfifo(bundle.rootfs / "fifo")
+    fifo = os.open(bundle.rootfs / "fifo", os.O_RDWR | os.O_NONBLOCK)
+    late = []
+    try:
+        with busy_machine():
+            for _ in range(9):
+                container = runtime.create(bundle)
+                child, result = runtime.popen("start", container.id)
+                pidfd = os.pidfd_open(child.pid)
+                ended, began = when_readable(pidfd, fifo)
+                os.close(pidfd)
+                late.append(ended - began)
+                assert runtime.finish(child, result).code == 0
+                os.read(fifo, 100)
+                runtime.ok("delete", "--force", container.id)
+    finally:
+        os.close(fifo)
+    assert sorted(late)[4] < 0.001, late
+
+
+def when_readable(*descriptors: int) -> list[float]:
+    """The moments at which they become readable, or at which their processes end."""
+    found: dict[int, float] = {}
+    poll = select.poll()
+    for descriptor in descriptors:
+        poll.register(descriptor, select.POLLIN)
+    while len(found) < len(descriptors):
+        ready = poll.poll(10000)
+        assert ready, "nothing happens"
+        for descriptor, _ in ready:
+            found[descriptor] = time.monotonic()
+            poll.unregister(descriptor)
+    return [found[descriptor] for descriptor in descriptors]
 
 
 def test_bundle_at_a_path_that_is_not_utf8(runtime: Runtime) -> None:
