@@ -72,18 +72,20 @@ static int64_t now_ms(void) {
  * it leaves running with its output. */
 static bool ends(int pidfd, int output, int64_t end, struct tail *tail) {
     struct pollfd polled[2] = {{.fd = pidfd, .events = POLLIN}, {.fd = output, .events = POLLIN}};
-    for (;;) {
+    for (int tries = 0; tries < TRIES;) {
         int64_t left = end ? end - now_ms() : -1;
         if (end && left <= 0)
             return false;
         int got = poll(polled, 2, left > INT_MAX ? INT_MAX : (int)left);
         if (got < 0 && errno != EINTR)
             return false;
+        tries = got < 0 ? tries + 1 : 0;
         if (got > 0 && polled[1].revents && !read_tail(output, tail))
             polled[1].fd = -1;
         if (got > 0 && polled[0].revents)
             return true;
     }
+    return false;
 }
 
 /* Waits for the hook, at most `timeout` ms (0: no limit), and then kills its process group. */
@@ -94,7 +96,7 @@ static bool wait_for(pid_t pid, int output, int timeout, int *status, struct tai
         kill(-pid, SIGKILL);
     if (pidfd >= 0)
         close(pidfd);
-    while (waitpid(pid, status, 0) < 0 && errno == EINTR)
+    for (int tries = 0; waitpid(pid, status, 0) < 0 && errno == EINTR && tries < TRIES; tries++)
         ;
     for (int chunks = 16; chunks > 0 && read_tail(output, tail); chunks--) /* the rest of the pipe: at most 64 KiB */
         ;

@@ -43,6 +43,8 @@ struct init {
 int fail(struct init *init, const char *step, const char *path);
 int fail_with(struct init *init, const char *step, const char *path, int error, const char *detail);
 
+enum { TRIES = 100 }; /* of a call that says EINTR: a seccomp filter may say so for ever */
+
 /* Whether the operation said that this errno is no failure. */
 static inline bool tolerates(uint64_t errnos, int error) {
     return error > 0 && error < 64 && errnos >> error & 1;

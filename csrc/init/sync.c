@@ -13,8 +13,6 @@
 #include "init.h"
 #include "sys.h"
 
-enum { TRIES = 100 }; /* a filter may answer EINTR for ever */
-
 int sync_send(int fd, enum sync_message message, int32_t value, const void *payload, size_t size) {
     struct sync_header header = {.message = message, .value = value, .size = (uint32_t)size};
     struct iovec parts[2] = {{&header, sizeof(header)}, {(void *)payload, size}};

@@ -263,6 +263,21 @@ def test_no_call_without_an_end_before_the_program(runtime: Runtime, name: str, 
             break
 
 
+@pytest.mark.parametrize("error", [0, 4])
+@pytest.mark.parametrize(
+    "name", ["wait4", "poll", "pidfd_open", "pipe2", "fcntl", "clone", "fork", "read", "memfd_create"]
+)
+def test_no_wait_without_an_end_for_a_hook(runtime: Runtime, name: str, error: int) -> None:
+    """The same, where init has a startContainer hook to wait for: with the filter in force, if there is no
+    no_new_privs."""
+    bundle = runtime.bundle().args("/bin/true").hook("startContainer", "true", timeout=3)
+    bundle.linux["seccomp"] = profile("SCMP_ACT_ALLOW", rule("SCMP_ACT_ERRNO", name, errnoRet=error))
+    bundle.process["noNewPrivileges"] = False
+    container = runtime.create(bundle)
+    result = runtime.call("start", container.id, timeout=8)
+    assert bool(result.err) == bool(result.code), result
+
+
 def fails(runtime: Runtime, bundle: Bundle, way: str, words: str) -> None:
     """By `start` or by `run` the container does not come to life, in time, and the error has these words."""
     if way == "run":
