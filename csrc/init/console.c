@@ -54,25 +54,6 @@ static int open_slave(struct init *init, int master) {
     return slave < 0 ? fail(init, "TIOCGPTPEER", "/dev/pts/ptmx") : slave;
 }
 
-static int send_master(struct init *init, int socket, int master) {
-    char name[] = "/dev/ptmx";
-    struct iovec part = {name, sizeof(name) - 1};
-    union {
-        char bytes[CMSG_SPACE(sizeof(int))];
-        struct cmsghdr align;
-    } control = {{0}};
-    struct msghdr msg = {
-        .msg_iov = &part, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof(control.bytes)};
-    struct cmsghdr *header = CMSG_FIRSTHDR(&msg);
-    header->cmsg_level = SOL_SOCKET;
-    header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(sizeof(int));
-    memcpy(CMSG_DATA(header), &master, sizeof(int));
-    if (sendmsg(socket, &msg, MSG_NOSIGNAL) < 0)
-        return fail(init, "sendmsg", "console socket");
-    return 0;
-}
-
 static int bind_console(struct init *init, int slave) {
     int tree = open_tree(slave, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
     if (tree < 0)
@@ -97,8 +78,8 @@ int op_console(struct init *init, const struct op_console *args) {
         return fail(init, "fchown", "terminal");
     if (args->bind && bind_console(init, slave) < 0)
         return -1;
-    if (send_master(init, socket, master) < 0)
-        return -1;
+    if (send_descriptor(socket, "/dev/ptmx", master) < 0)
+        return fail(init, "sendmsg", "console socket");
     close(master);
     close(socket);
     for (int fd = 0; fd < 3; fd++)

@@ -69,6 +69,8 @@ char **list_array(const char *list, size_t extra);
 int sync_send(int fd, enum sync_message message, int32_t value, const void *payload, size_t size);
 /* Reports the failure, by the socket or in the memory for the last words. */
 int sync_send_failure(const struct init *init);
+/* Sends a descriptor, with a text that says what it is. -1 with errno. */
+int send_descriptor(int socket, const char *name, int fd);
 /* Takes the next message; its payload, if any, becomes init->state. Returns the message, 0 at the end
  * of the socket, -1 with errno. */
 int sync_receive(struct init *init, int fd);
@@ -85,10 +87,14 @@ int open_in_root(int root, const char *path, uint64_t flags, uint64_t resolve_fl
 int open_regular(int root, const char *path);
 
 /* procfs.c: fsopen(2) of proc, for the PID namespace that PLAN_PROCFS_OF named. -1 with errno and step. */
-int open_procfs(const struct init *init, const char **step);
+int open_procfs(struct init *init, const char **step);
 
-/* process.c: loads a filter. 0, or -1 with errno. */
+/* process.c: loads a filter; sets the three sets. 0, or -1 with errno. */
 int load_filter(const struct op_seccomp *args);
+int capset(uint64_t effective, uint64_t permitted, uint64_t inheritable);
+
+/* rootfs.c: makes init->root the root of this mount namespace, in which nothing else stays. 0, or -1 by fail(). */
+int pivot(struct init *init);
 
 /* copyup.c: copies what `path` in the root holds to the new mount `tree`, but no more than `most` bytes. */
 int copy_up(struct init *init, int tree, const char *path, uint64_t most);

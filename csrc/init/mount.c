@@ -213,6 +213,8 @@ int op_mount(struct init *init, const struct op_mount *args) {
     int tree = close_context(init, context, path);
     if (tree < 0)
         return -1;
+    if (init->procfs >= 0 && strcmp(args->type, "proc") == 0 && !on_proc(tree)) /* a helper's word is not enough */
+        return fail_with(init, "fsmount", path, EACCES, "this is not a procfs");
     if (args->copy_up && copy_up(init, tree, path, args->copy_up) < 0)
         return -1;
     if (set_attributes(tree, args->attr_set, args->attr_clear, 0, flags) < 0)

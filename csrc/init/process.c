@@ -169,7 +169,7 @@ int op_chdir(struct init *init, const struct op_chdir *args) {
     return check_inside(init, args->path);
 }
 
-static int capset(const uint64_t effective, uint64_t permitted, uint64_t inheritable) {
+int capset(uint64_t effective, uint64_t permitted, uint64_t inheritable) {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
     struct __user_cap_data_struct data[2];
     for (int i = 0; i < 2; i++) {

@@ -176,7 +176,7 @@ static int move_and_chroot(struct init *init) {
     return chroot(".") < 0 ? fail(init, "chroot", "/") : 0;
 }
 
-static int pivot(struct init *init) {
+int pivot(struct init *init) {
     int old = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (old < 0)
         return fail(init, "open", "/");

@@ -26,6 +26,22 @@ int sync_send(int fd, enum sync_message message, int32_t value, const void *payl
     return sent < 0 ? -1 : 0;
 }
 
+int send_descriptor(int socket, const char *name, int fd) {
+    struct iovec part = {(void *)name, strlen(name)};
+    union {
+        char bytes[CMSG_SPACE(sizeof(int))];
+        struct cmsghdr align;
+    } control = {{0}};
+    struct msghdr msg = {
+        .msg_iov = &part, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof(control.bytes)};
+    struct cmsghdr *header = CMSG_FIRSTHDR(&msg);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(header), &fd, sizeof(int));
+    return sendmsg(socket, &msg, MSG_NOSIGNAL) < 0 ? -1 : 0;
+}
+
 int sync_send_failure(const struct init *init) {
     const struct plan_op *op = init->op;
     const char *texts[4] = {init->failure.step, init->failure.path, init->strings + op->where, init->failure.detail};

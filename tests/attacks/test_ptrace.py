@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 from harness import programs
 from harness.bundle import Bundle, mount
-from harness.runtime import Container, Runtime, wait_until
+from harness.runtime import REPOSITORY, Container, Runtime, wait_until
 
 SOURCE = Path(__file__).with_name("seize.c")
 INIT = "/memfd:pyoci-init"
 SEIZURES = 200
 CREATES = 50
-PTRACE = 1 << 19  # CAP_SYS_PTRACE
+OLD_KERNEL = REPOSITORY / "tests/harness/oldkernel.c"
+SYS_ADMIN = 1 << 21  # CAP_SYS_ADMIN
 CAPABILITIES = ("CAP_SYS_PTRACE", "CAP_KILL", "CAP_SETUID", "CAP_SETGID", "CAP_DAC_OVERRIDE")
 
 
@@ -133,6 +134,25 @@ def test_create_in_a_shared_pid_namespace(runtime: Runtime, stages: tuple[str, .
     found = seized(watcher.output)
     assert len(of_init(found)) >= CREATES // 2
     assert_nothing_won(found)
+
+
+def test_create_on_an_older_kernel(runtime: Runtime) -> None:
+    """Before Linux 6.17 a helper opens the procfs as a member of the namespace: it is confined to that, and keeps init
+    from nothing but success."""
+    watcher = runtime.start(attacker(runtime))
+    watcher.wait_for("up")
+    ends = []
+    for number in range(30):
+        peer = joining(runtime, watcher, f"{runtime.prefix}-peer{number}").args("/bin/true").save()
+        runtime.container(peer)
+        result = runtime.call("run", "--bundle", peer.path, peer.name, caller=[str(programs.compiled(OLD_KERNEL))])
+        ends.append(result.code)
+        assert result.code == 0 or "mount /proc: fsopen: " in result.err, result
+    found = seized(watcher.output)
+    assert [one.line for one in found if one.taken or one.host] == []
+    helpers = [one for one in found if one.permitted == SYS_ADMIN]
+    assert helpers, "no helper was seized"
+    assert_nothing_won([one for one in found if one not in helpers])
 
 
 def joining(runtime: Runtime, watcher: Container, name: str) -> Bundle:
