@@ -152,6 +152,8 @@ int op_created(struct init *init, const struct op_created *args) {
         return fail_with(init, "accept4", "sync", EPERM, "the seccomp filter answers for it");
     if (errno != EBADF)
         return fail(init, "accept4", "sync");
+    if (syscall(SYS_recvmsg, -1, NULL, 0) < 0 && errno != EBADF)
+        return fail(init, "recvmsg", "sync");
     /* From here on the end of the socket alone says that the runtime died: it may end right after its answer. */
     prctl(PR_SET_PDEATHSIG, 0);
     if (sync_send(init->report, SYNC_CREATED, 0, NULL, 0) < 0)

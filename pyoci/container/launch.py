@@ -25,7 +25,7 @@ ENOENT, EACCES, EISDIR, ENOTDIR, EMFILE = 2, 13, 21, 20, 24
 CONFIG = "config.json"
 INIT = os.path.join(native.LIBEXEC, "pyoci-init")
 LOWERED = "lowering it takes CAP_SYS_RESOURCE, which this process does not have"
-SIGNAL_HINTS = {SIGSYS: ": the seccomp filter refuses a system call that pyoci-init needs"}
+FILTERED = "the seccomp filter refuses a system call that pyoci-init needs"
 
 # What the messages of init mean, for --debug.
 _PROGRESS = {
@@ -249,7 +249,7 @@ class Launch:
             return LaunchError(f"{self.about}: pyoci-init ended without a word")
         if end.si_status == SIGKILL and self._cgroup and self._cgroup.oom_kills():
             return out_of_memory(self.about, self._cgroup)
-        hint = SIGNAL_HINTS.get(end.si_status, "")
+        hint = f": {FILTERED}" if end.si_status == SIGSYS else ""
         return LaunchError(f"{self.about}: pyoci-init was killed by signal {end.si_status}{hint}")
 
     def tell(self, options: LaunchOptions) -> None:

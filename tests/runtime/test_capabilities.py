@@ -9,7 +9,7 @@ import pytest
 from harness import inspection
 from harness.runtime import Runtime
 
-CHOWN, KILL, SETPCAP, NET_BIND_SERVICE, NET_RAW = 0, 5, 8, 10, 13
+CHOWN, KILL, SETPCAP, NET_BIND_SERVICE, NET_RAW, SYS_PTRACE = 0, 5, 8, 10, 13, 19
 SETS = {
     "bounding": "CapBnd",
     "effective": "CapEff",
@@ -136,3 +136,25 @@ def test_unknown_capability(runtime: Runtime) -> None:
     bundle = runtime.bundle().args("/bin/true").capabilities("CAP_NONESUCH")
     result = runtime.run(bundle)
     assert result.code == 0 or "CAP_NONESUCH" in result.err, result
+
+
+@pytest.mark.parametrize("nnp", [True, False])
+def test_start_container_hook(runtime: Runtime, nnp: bool) -> None:
+    """The image's program has what the container's has, and so has init, which it could trace."""
+    bundle = runtime.bundle().args("/bin/true").capabilities("CAP_KILL", "CAP_SYS_PTRACE")
+    bundle.process["noNewPrivileges"] = nnp
+    bundle.hook("startContainer", "cat /proc/self/status > /work/hook; cat /proc/1/status > /work/init")
+    assert runtime.run(bundle).code == 0
+    for name in ("hook", "init"):
+        status = inspection.parse_status((bundle.rootfs / "work" / name).read_text())
+        assert {int(status[field], 16) for field in ("CapBnd", "CapEff", "CapPrm")} == {mask(KILL, SYS_PTRACE)}, name
+        assert int(status["CapInh"], 16) == int(status["CapAmb"], 16) == 0
+        assert status["NoNewPrivs"] == str(int(nnp))
+
+
+def test_created_init(runtime: Runtime) -> None:
+    """While it waits for start it has no more than its program will have: exec may come before start."""
+    container = runtime.create(runtime.bundle().capabilities("CAP_KILL"))
+    status = inspection.status(container.pid)
+    assert {int(status[field], 16) for field in ("CapBnd", "CapEff", "CapPrm")} == {mask(KILL)}
+    assert (status["NoNewPrivs"], int(status["CapInh"], 16)) == ("1", 0)

@@ -7,9 +7,9 @@ import os
 from pathlib import Path
 
 import pytest
-from harness import inspection
+from harness import inspection, programs
 from harness.bundle import Bundle
-from harness.runtime import Container, Runtime
+from harness.runtime import REPOSITORY, Container, Runtime
 
 ALL = {"pid": "pid", "network": "net", "ipc": "ipc", "uts": "uts", "mount": "mnt", "cgroup": "cgroup", "user": "user"}
 JOINABLE = {"network": "net", "ipc": "ipc", "uts": "uts", "pid": "pid", "cgroup": "cgroup"}
@@ -75,6 +75,54 @@ def test_join_what_a_pod_shares(runtime: Runtime) -> None:
     assert {mine[JOINABLE[kind]] == theirs[JOINABLE[kind]] for kind in kinds} == {True}
     assert container.state()["status"] == "running"
     assert container.sh("readlink /proc/1/exe || true; cat /proc/1/comm").splitlines()[-1] == "sleep"
+
+
+def test_procfs_of_a_joined_pid_namespace(runtime: Runtime) -> None:
+    """It shows the namespace's processes, though init is no member of it when it mounts."""
+    owner = sandbox(runtime)
+    assert runtime.output(peer(runtime, owner, "pid").args("/bin/cat", "/proc/1/comm")) == "sleep\n"
+
+
+def test_procfs_of_a_joined_pid_namespace_on_an_older_kernel(runtime: Runtime) -> None:
+    """Linux 6.17 is the first that can be told whose procfs is meant; before, a helper is a member for a moment."""
+    owner = sandbox(runtime)
+    bundle = peer(runtime, owner, "pid").sh("cat /proc/1/comm; exec sleep 100").save()
+    container = runtime.container(bundle)
+    older = [str(programs.compiled(REPOSITORY / "tests/harness/oldkernel.c"))]
+    runtime.ok("create", "--bundle", bundle.path, "--pid-file", bundle.path / "pid", container.id, caller=older)
+    container.start()
+    inside = owner.sh("ps -o pid,stat,comm")
+    assert [line for line in inside.splitlines() if " Z" in line] == []
+    assert len([line for line in inside.splitlines() if "sleep" in line or "sh" in line]) >= 2
+
+
+NEW_USER_WITH = [("network",), ("ipc",), ("uts",), ("network", "ipc", "uts")]
+
+
+@pytest.mark.parametrize("kinds", NEW_USER_WITH, ids=lambda kinds: "-".join(kinds))
+def test_new_user_namespace_with_joined_ones(runtime: Runtime, kinds: tuple[str, ...]) -> None:
+    """What is joined belongs to the parent of the new one, as with podman run --userns auto --network container:x."""
+    owner = sandbox(runtime)
+    bundle = peer(runtime, owner, *kinds).map_users()
+    bundle.config["mounts"] = [mount for mount in bundle.mounts if mount["type"] not in ("sysfs", "mqueue")]
+    container = runtime.start(bundle)
+    mine, theirs = inspection.namespaces(container.pid), inspection.namespaces(owner.pid)
+    assert {mine[JOINABLE[kind]] == theirs[JOINABLE[kind]] for kind in kinds} == {True}
+    assert mine["user"] != theirs["user"]
+    assert inspection.status(container.pid)["Uid"].split() == ["100000"] * 4
+
+
+@pytest.mark.parametrize("kinds", NEW_USER_WITH, ids=lambda kinds: "-".join(kinds))
+def test_joined_user_namespace_with_joined_ones_of_the_host(runtime: Runtime, kinds: tuple[str, ...]) -> None:
+    """Those of the user namespace and those of its parent may be joined side by side."""
+    users, owner = runtime.start(runtime.bundle().map_users()), sandbox(runtime)
+    bundle = peer(runtime, owner, *kinds).map_users().namespace("user", f"/proc/{users.pid}/ns/user")
+    del bundle.linux["uidMappings"], bundle.linux["gidMappings"]
+    bundle.config["mounts"] = [mount for mount in bundle.mounts if mount["type"] not in ("sysfs", "mqueue")]
+    container = runtime.start(bundle)
+    mine, theirs = inspection.namespaces(container.pid), inspection.namespaces(owner.pid)
+    assert {mine[JOINABLE[kind]] == theirs[JOINABLE[kind]] for kind in kinds} == {True}
+    assert mine["user"] == inspection.namespaces(users.pid)["user"]
 
 
 def test_peers_talk_over_localhost(runtime: Runtime) -> None:

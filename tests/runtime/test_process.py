@@ -198,6 +198,40 @@ def test_rlimit(runtime: Runtime, kind: str, line: str, value: int) -> None:
     assert limits[line] == [str(value // 2), str(value)]
 
 
+@pytest.mark.parametrize(("kind", "value"), [("RLIMIT_NOFILE", 3), ("RLIMIT_NPROC", 1)])
+def test_rlimit_that_init_could_not_live_with(runtime: Runtime, kind: str, value: int) -> None:
+    """It is for the program, and in force from its first instruction on."""
+    bundle = runtime.bundle().sh("ulimit -n; ulimit -u")
+    bundle.process["user"] = {"uid": 4711, "gid": 4711}
+    bundle.process["rlimits"] = [{"type": kind, "soft": value, "hard": value}]
+    container = runtime.create(bundle)
+    container.start()
+    assert container.wait() == 0
+    assert str(value) in container.output.split()
+
+
+def test_rlimit_of_exec(runtime: Runtime) -> None:
+    """A limit of one process for the user holds for the process itself, not for those that bring it there."""
+    container = runtime.start(runtime.bundle())
+    document = container.bundle.process | {
+        "args": ["/bin/sh", "-c", "ulimit -n; ulimit -u"],
+        "user": {"uid": 4711, "gid": 4711},
+        "rlimits": [{"type": kind, "soft": 1, "hard": 1} for kind in ("RLIMIT_NPROC",)]
+        + [{"type": "RLIMIT_NOFILE", "soft": 50, "hard": 60}],
+    }
+    (runtime.tmp / "process.json").write_text(json.dumps(document))
+    result = container.exec(flags=["--process", runtime.tmp / "process.json"])
+    assert (result.code, result.out.split()) == (0, ["50", "1"]), result
+
+
+@needs_sys_resource
+def test_rlimit_can_be_raised_in_a_user_namespace(runtime: Runtime) -> None:
+    """As podman asks for with --userns auto: it takes a capability of the host's user namespace."""
+    bundle = runtime.bundle().map_users().args("/bin/cat", "/proc/self/limits")
+    bundle.process["rlimits"] = [{"type": "RLIMIT_CORE", "soft": 1 << 30, "hard": 1 << 30}]
+    assert str(1 << 30) in runtime.output(bundle)
+
+
 @needs_sys_resource
 def test_rlimit_can_be_raised(runtime: Runtime) -> None:
     bundle = runtime.bundle().args("/bin/cat", "/proc/self/limits")
@@ -332,9 +366,21 @@ def test_empty_args(runtime: Runtime) -> None:
     assert "args" in runtime.refuses(runtime.bundle().args())
 
 
+needs_32_bits = pytest.mark.skipif(
+    os.uname().machine != "x86_64", reason="the host's architecture has no 32 bit personality to look at"
+)
+
+
+@needs_32_bits
 def test_personality(runtime: Runtime) -> None:
-    if os.uname().machine != "x86_64":
-        pytest.skip("the host's architecture has no 32 bit personality to look at")
     bundle = runtime.bundle().args("/bin/uname", "-m")
     bundle.linux["personality"] = {"domain": "LINUX32"}
     assert runtime.output(bundle) == "i686\n"
+
+
+@needs_32_bits
+def test_personality_of_exec(runtime: Runtime) -> None:
+    """It is the container's, so exec has it too."""
+    bundle = runtime.bundle()
+    bundle.linux["personality"] = {"domain": "LINUX32"}
+    assert runtime.start(bundle).sh("uname -m") == "i686\n"

@@ -322,3 +322,56 @@ def add_script(bundle: Bundle) -> None:
     script = bundle.rootfs / "work/script"
     script.write_text("#!/no/such/interpreter\n")
     script.chmod(0o755)
+
+
+@pytest.mark.parametrize("no_new_privileges", [True, False])
+def test_start_container_hook_has_the_filter(runtime: Runtime, no_new_privileges: bool) -> None:
+    """It is a program of the image, so it may do no more than the container's own."""
+    bundle = with_profile(runtime, "true", profile("SCMP_ACT_ALLOW", rule("SCMP_ACT_ERRNO", "mkdir", "mkdirat")))
+    bundle.process["noNewPrivileges"] = no_new_privileges
+    bundle.hook("startContainer", "cat /proc/self/status > /work/status; mkdir /work/made 2> /work/refused; true")
+    assert runtime.run(bundle).code == 0
+    status = inspection.parse_status((bundle.rootfs / "work/status").read_text())
+    assert (status["Seccomp"], status["NoNewPrivs"]) == ("2", str(int(no_new_privileges)))
+    assert not (bundle.rootfs / "work/made").exists()
+    assert "Operation not permitted" in (bundle.rootfs / "work/refused").read_text()
+
+
+def test_start_container_hook_under_a_profile_that_it_alone_has_to_pass(runtime: Runtime) -> None:
+    """Under no_new_privs init runs the hook before its own filter is loaded: wait4 and clone need not be allowed."""
+    refused = rule("SCMP_ACT_KILL_PROCESS", "clone", "clone3", "fork", "vfork", "wait4", "waitid", "pidfd_open", "poll")
+    bundle = with_profile(runtime, "echo ran", profile("SCMP_ACT_ALLOW", refused))
+    bundle.hook("startContainer", "echo hook > /work/hook")
+    assert runtime.output(bundle) == "ran\n"
+    assert (bundle.rootfs / "work/hook").read_text() == "hook\n"
+
+
+NEEDED = ["sendmsg", "recvmsg", "accept4", "setsid"]
+
+
+@pytest.mark.parametrize("name", NEEDED)
+@pytest.mark.parametrize("action", ["SCMP_ACT_ERRNO", "SCMP_ACT_KILL_PROCESS"])
+def test_call_that_init_needs_without_no_new_privileges(runtime: Runtime, name: str, action: str) -> None:
+    """The filter is in force before the container is created, as with runc: what it refuses fails create or start, in
+    time and in words."""
+    bundle = with_profile(runtime, "true", profile("SCMP_ACT_ALLOW", rule(action, name)))
+    bundle.process["noNewPrivileges"] = False
+    bundle.save()
+    container = runtime.container(bundle)
+    created = runtime.call("create", "--bundle", bundle.path, container.id)
+    assert created.code == 1, created
+    if runtime.kind == "pyoci":
+        reason = f"{name}: " if action == "SCMP_ACT_ERRNO" else "the seccomp filter refuses"
+        assert reason in created.err
+    runtime.assert_clean()
+
+
+@pytest.mark.parametrize("flags", [[], ["--user", "1000:1000"]])
+def test_exec_where_clone3_is_refused(runtime: Runtime, flags: list[str]) -> None:
+    """As in docker's own profile: a filter cannot read the flags of clone3."""
+    refused = rule("SCMP_ACT_ERRNO", "clone3", errnoRet=errno.ENOSYS)
+    bundle = with_profile(runtime, "sleep 100", profile("SCMP_ACT_ALLOW", refused))
+    bundle.process["noNewPrivileges"] = False
+    container = runtime.start(bundle)
+    result = container.exec("/bin/cat", "/proc/self/status", flags=flags)
+    assert inspection.parse_status(result.out)["Seccomp"] == "2", result
