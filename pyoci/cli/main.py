@@ -30,6 +30,8 @@ VERBS = (
     ("delete", "delete a container"),
     ("run", "create a container, start it, wait for its end, and delete it"),
     ("exec", "run another program in a container"),
+    ("pause", "freeze all processes of a container"),
+    ("resume", "let the processes of a paused container go on"),
     ("list", "list containers"),
     ("spec", "write a config.json to start from"),
     ("features", "print what this runtime supports, as JSON"),
@@ -37,7 +39,7 @@ VERBS = (
     ("pod", "run a pod from a manifest, without an engine"),
 )
 # Known by name, so that the error is plain. Podman calls the help of the first two.
-UNSUPPORTED = ("checkpoint", "restore", "pause", "resume", "ps", "update", "events", "mounts")
+UNSUPPORTED = ("checkpoint", "restore", "ps", "update", "events", "mounts")
 
 
 def main(argv: list[str]) -> int:

@@ -21,7 +21,8 @@ def kill(root: Root, container_id: str, signum: int, everything: bool = False) -
     """Sends ``signum`` to init. everything: to each process of the cgroup, without an error if there is none.
 
     A container that shares its PID namespace does not end with its init. SIGKILL then goes to all processes, even if
-    init is gone. Raises NotFound, NotRunning.
+    init is gone. It also goes to all processes of a group that it would not end otherwise, because that is frozen.
+    Raises NotFound, NotRunning.
     """
     state = State.load(root, container_id)
     if everything:
@@ -40,5 +41,7 @@ def kill(root: Root, container_id: str, signum: int, everything: bool = False) -
         raise
     finally:
         os.close(pidfd)
-    if signum == SIGKILL and not everything and state.shares_pid:
-        state.group().kill(SIGKILL)
+    if signum == SIGKILL and not everything:
+        group = state.group()
+        if state.shares_pid or group.unkillable():
+            group.kill(SIGKILL)

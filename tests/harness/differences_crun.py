@@ -572,4 +572,17 @@ CRUN = (
         "runtime/test_lifecycle.py::test_start_ends_when_the_program_begins",
         race=True,
     ),
+    Difference(
+        "crun",
+        "1.8: SIGKILL does not end a container that is paused on v1; resume of a running one is no error; exec has no "
+        "--ignore-paused",
+        "runtime/test_pause.py::test_kill_ends_a_paused_one",
+        "runtime/test_pause.py::test_twice_is_an_error",
+        "runtime/test_pause.py::test_exec_that_ignores_the_pause_waits_for_the_end_of_it",
+    ),
+    Difference(
+        "crun",
+        "a paused container that was not started yet is told as created, and its start waits for ever",
+        "runtime/test_pause.py::test_a_created_one",
+    ),
 )

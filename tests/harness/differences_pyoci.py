@@ -8,9 +8,7 @@ from harness.difference import Difference
 PYOCI = (
     Difference(
         "pyoci",
-        "pause, resume and ps come with a later version, and are refused by name",
-        "engines/test_podman.py::test_pause_and_unpause",
-        "engines/test_containerd.py::test_pause_and_resume",
+        "ps comes with a later version, and is refused by name",
         "engines/test_containerd.py::test_processes_are_listed",
     ),
     Difference(

@@ -93,7 +93,7 @@ def test_help_with_a_verb_is_the_help_of_that_verb(words: list[str], capfd: pyte
         (["--log-format=nonsense", "list"], "flag --log-format: 'nonsense' is neither text nor json"),
         (["--log", "/nowhere/log", "list"], "/nowhere/log: not found"),
         (["restore", "--lsm-mount-context"], "restore: flag --lsm-mount-context requires an argument"),
-        (["pause", "box"], "pause: not supported yet by this version of pyoci"),
+        (["mounts", "box"], "mounts: not supported yet by this version of pyoci"),
         (["state"], "state: ID is missing; try 'pyoci state --help'"),
         (["state", "a", "b"], "state: unexpected argument 'b'; try 'pyoci state --help'"),
     ],
@@ -136,11 +136,11 @@ def test_log_is_created_at_once_and_appended_to(tmp_path: Path) -> None:
     assert main.main([f"--log=file:{path}", "--root", str(tmp_path), "list", "-q"]) == 0
     assert path.read_text() == ""
     for _ in range(2):
-        assert main.main(["--log", str(path), "pause"]) == 1
+        assert main.main(["--log", str(path), "mounts"]) == 1
     first, second = path.read_text().splitlines()
     for line in (first, second):
         assert line.startswith('time="20')
-        assert line.endswith('level=error msg="pause: not supported yet by this version of pyoci"')
+        assert line.endswith('level=error msg="mounts: not supported yet by this version of pyoci"')
 
 
 def test_a_message_is_one_line_whatever_is_in_it(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -211,9 +211,9 @@ def test_a_bug_is_one_line_and_with_debug_the_trace(
         return int([][0])
 
     monkeypatch.setattr(unsupported, "run", broken)
-    assert main.main(["pause"]) == 1
+    assert main.main(["mounts"]) == 1
     assert capfd.readouterr().err.startswith("pyoci: internal error: IndexError: list index out of range; ")
-    assert main.main(["--debug", "pause"]) == 1
+    assert main.main(["--debug", "mounts"]) == 1
     *trace, last = capfd.readouterr().err.splitlines()
     assert last.startswith("pyoci: internal error: IndexError: ")
     assert all(re.match(r"pyoci: debug: [0-9.]+ ms: ", line) for line in trace)
@@ -231,9 +231,9 @@ def test_debug_tells_what_caused_an_error(capfd: pytest.CaptureFixture[str], mon
             raise PyociError("it broke") from error
 
     monkeypatch.setattr(unsupported, "run", broken)
-    assert main.main(["pause"]) == 1
+    assert main.main(["mounts"]) == 1
     assert capfd.readouterr().err == "pyoci: it broke\n"
-    assert main.main(["--debug", "pause"]) == 1
+    assert main.main(["--debug", "mounts"]) == 1
     lines = [line.split(" ms: ")[-1] for line in capfd.readouterr().err.splitlines()]
     assert lines[-4:] == [
         "PyociError: it broke",
@@ -252,15 +252,15 @@ def test_debug_goes_to_the_log_in_place_of_stderr(tmp_path: Path, capfd: pytest.
     assert main.main(["--log", str(path), *call]) == 0
     assert capfd.readouterr().err == ""
     assert re.fullmatch(r'time="20.*" level=debug msg="[0-9.]+ ms: list -q: status 0"\n', path.read_text())
-    assert main.main(["--debug", "--log", str(path), "pause"]) == 1
-    assert capfd.readouterr().err == "pyoci: pause: not supported yet by this version of pyoci\n"
+    assert main.main(["--debug", "--log", str(path), "mounts"]) == 1
+    assert capfd.readouterr().err == "pyoci: mounts: not supported yet by this version of pyoci\n"
     *debug, error = path.read_text().splitlines()[1:]
     assert len(debug) > 2 and all(" level=debug " in line for line in debug)
-    assert error.endswith('level=error msg="pause: not supported yet by this version of pyoci"')
+    assert error.endswith('level=error msg="mounts: not supported yet by this version of pyoci"')
 
 
 def warned(monkeypatch: pytest.MonkeyPatch, error: str = "") -> None:
-    """Makes the verb ``pause`` one that warns twice, and then succeeds, or fails with ``error``."""
+    """Makes the verb ``mounts`` one that warns twice, and then succeeds, or fails with ``error``."""
 
     def run(*_: object) -> int:
         report.warn("a capability is\nunknown")
@@ -276,12 +276,12 @@ def test_a_warning_goes_to_stderr_or_to_the_log(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     warned(monkeypatch)
-    assert main.main(["pause"]) == 0
+    assert main.main(["mounts"]) == 0
     lines = ["pyoci: warning: a capability is\\nunknown", "pyoci: warning: so is another"]
     assert capfd.readouterr().err.splitlines() == lines
-    assert main.main(["--log-level=error", "pause"]) == 0
-    assert main.main(["--log", str(tmp_path / "text"), "pause"]) == 0
-    assert main.main(["--log", str(tmp_path / "json"), "--log-format=json", "pause"]) == 0
+    assert main.main(["--log-level=error", "mounts"]) == 0
+    assert main.main(["--log", str(tmp_path / "text"), "mounts"]) == 0
+    assert main.main(["--log", str(tmp_path / "json"), "--log-format=json", "mounts"]) == 0
     assert capfd.readouterr().err == ""
     text = (tmp_path / "text").read_text().splitlines()
     assert text[0].endswith('level=warning msg="a capability is\\\\nunknown"') and len(text) == 2
@@ -298,12 +298,12 @@ def test_a_json_log_of_a_failure_is_one_object_with_the_warnings_in_it(
     """Podman reads the file as one object. With --debug, which podman does not give, each line is written at once."""
     warned(monkeypatch, error="it broke")
     path = tmp_path / "log.json"
-    assert main.main(["--log", str(path), "--log-format=json", "pause"]) == 1
+    assert main.main(["--log", str(path), "--log-format=json", "mounts"]) == 1
     entry = json.loads(path.read_text())
     assert (entry["level"], entry["msg"]) == ("error", "it broke")
     assert entry["warnings"] == ["a capability is\\nunknown", "so is another"]
     path.unlink()
-    assert main.main(["--debug", "--log", str(path), "--log-format=json", "pause"]) == 1
+    assert main.main(["--debug", "--log", str(path), "--log-format=json", "mounts"]) == 1
     levels = [json.loads(line)["level"] for line in path.read_text().splitlines()]
     assert levels[:2] == ["warning", "warning"] and levels[-1] == "error" and set(levels[2:-1]) == {"debug"}
     assert capfd.readouterr().err == "pyoci: it broke\n" * 2
@@ -332,9 +332,9 @@ def test_a_full_disk_is_an_error_not_a_silence() -> None:
 def test_closed_standard_descriptors(tmp_path: Path) -> None:
     """The log file would be descriptor 2 else, and get what is meant for people too."""
     path = tmp_path / "log.json"
-    done = call("--log", str(path), "--log-format=json", "pause", preexec_fn=lambda: os.close(2))
+    done = call("--log", str(path), "--log-format=json", "mounts", preexec_fn=lambda: os.close(2))
     assert done.returncode == 1
-    assert json.loads(path.read_text())["msg"].startswith("pause: not supported yet")
+    assert json.loads(path.read_text())["msg"].startswith("mounts: not supported yet")
     assert call("--help", preexec_fn=lambda: os.closerange(0, 3)).returncode == 0
 
 
@@ -352,5 +352,5 @@ def test_an_error_class_of_ours_is_never_an_internal_error(
         raise PyociError("no")
 
     monkeypatch.setattr(unsupported, "run", refused)
-    assert main.main(["pause"]) == 1
+    assert main.main(["mounts"]) == 1
     assert capfd.readouterr().err == "pyoci: no\n"
