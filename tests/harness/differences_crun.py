@@ -319,7 +319,7 @@ CRUN = (
     Difference(
         "crun",
         "delete --force kills whatever is in the cgroup of its config",
-        "runtime/test_resources.py::test_group_in_use_is_not_taken",
+        "runtime/test_control_groups.py::test_group_in_use_is_not_taken",
     ),
     Difference(
         "crun",
@@ -388,7 +388,7 @@ CRUN = (
     Difference(
         "crun",
         "a detached exec may return before the process is in its control group",
-        "runtime/test_resources.py::test_exec_is_in_the_group",
+        "runtime/test_control_groups.py::test_exec_is_in_the_group",
         race=True,
     ),
     Difference(
