@@ -585,4 +585,31 @@ CRUN = (
         "a paused container that was not started yet is told as created, and its start waits for ever",
         "runtime/test_pause.py::test_a_created_one",
     ),
+    Difference(
+        "crun",
+        "a process that comes into a PID namespace still holds all capabilities, and whoever may trace takes it over",
+        "attacks/test_ptrace.py",
+        race=True,
+    ),
+    Difference(
+        "crun",
+        "without no_new_privs other calls are needed under the filter",
+        "runtime/test_seccomp.py::test_call_that_init_needs_without_no_new_privileges",
+        race=True,
+    ),
+    Difference(
+        "crun",
+        "under no_new_privs the profile has to allow what running a startContainer hook takes",
+        "runtime/test_seccomp.py::test_start_container_hook_under_a_profile_that_it_alone_has_to_pass",
+    ),
+    Difference(
+        "crun",
+        "it needs more descriptors than the container's limit leaves",
+        "runtime/test_process.py::test_rlimit_that_init_could_not_live_with[RLIMIT_NOFILE-3]",
+    ),
+    Difference(
+        "crun",
+        "its own descriptors take numbers that are left by the limit",
+        "runtime/test_descriptors.py::test_preserve_up_to_the_limit",
+    ),
 )

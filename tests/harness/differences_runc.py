@@ -431,6 +431,41 @@ RUNC = (
         "runtime/test_seccomp.py::test_no_call_without_an_end_before_the_program[close-0]",
         "runtime/test_seccomp.py::test_no_call_without_an_end_before_the_program[close-4]",
         "runtime/test_seccomp.py::test_no_call_without_an_end_before_the_program[close-11]",
+        "a process that comes into a PID namespace still holds all capabilities, and whoever may trace takes it over",
+        "attacks/test_ptrace.py",
+        race=True,
+    ),
+    Difference(
+        "runc",
+        "without no_new_privs other calls are needed under the filter",
+        "runtime/test_seccomp.py::test_call_that_init_needs_without_no_new_privileges",
+        race=True,
+    ),
+    Difference(
+        "runc",
+        "under no_new_privs the profile has to allow what running a startContainer hook takes",
+        "runtime/test_seccomp.py::test_start_container_hook_under_a_profile_that_it_alone_has_to_pass",
+    ),
+    Difference(
+        "runc",
+        "it needs more descriptors than the container's limit leaves",
+        "runtime/test_process.py::test_rlimit_that_init_could_not_live_with[RLIMIT_NOFILE-3]",
+    ),
+    Difference(
+        "runc",
+        "exec ignores linux.personality",
+        "runtime/test_process.py::test_personality_of_exec",
+    ),
+    Difference(
+        "runc",
+        "a joined user namespace has to come with id maps",
+        "runtime/test_namespaces.py::test_joined_user_namespace_with_joined_ones_of_the_host",
+    ),
+    Difference(
+        "runc",
+        "each of the preserved descriptors has to be open",
+        "runtime/test_descriptors.py::test_preserve_thousands",
+        "runtime/test_descriptors.py::test_preserve_up_to_the_limit",
     ),
     Difference(
         "runc",
