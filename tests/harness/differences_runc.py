@@ -431,6 +431,9 @@ RUNC = (
         "runtime/test_seccomp.py::test_no_call_without_an_end_before_the_program[close-0]",
         "runtime/test_seccomp.py::test_no_call_without_an_end_before_the_program[close-4]",
         "runtime/test_seccomp.py::test_no_call_without_an_end_before_the_program[close-11]",
+    ),
+    Difference(
+        "runc",
         "a process that comes into a PID namespace still holds all capabilities, and whoever may trace takes it over",
         "attacks/test_ptrace.py",
         race=True,
