@@ -140,7 +140,7 @@ def last_words(descriptor: int) -> Message:
 def receive(fd: int, timeout: int = -1) -> Message:
     """Returns the next sync message, with kind SYNC_NONE at the end. timeout: in ms. Raises TimedOut, and what
     :func:`check_interrupt` raises."""
-    while _interrupts >= 0 and wait_two(_interrupts, fd) & 1:
+    while _interrupts >= 0 and wait_two(_interrupts, fd, timeout) & 1:
         check_interrupt()
     head = ffi.new("struct sync_header *")
     sender = ffi.new("int32_t *")
@@ -251,9 +251,12 @@ def signal_default(signum: int) -> None:
     _checked(lib.pyoci_signal_default(signum), "sigaction")
 
 
-def wait_two(first: int, second: int) -> int:
-    """Waits until one of two descriptors is readable. Returns 1 (the first), 2 (the second) or 3 (both)."""
-    return _checked(lib.pyoci_wait_two(first, second), "poll")
+def wait_two(first: int, second: int, timeout: int = -1) -> int:
+    """Waits until one of two descriptors is readable. Returns 1 (the first), 2 (the second) or 3 (both).
+
+    timeout: in ms. Raises TimedOut.
+    """
+    return _checked(lib.pyoci_wait_two(first, second, timeout), "poll")
 
 
 _interrupts = -1

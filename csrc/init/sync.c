@@ -132,15 +132,17 @@ static int wait_for_start(struct init *init) {
         connection = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
         if (connection < 0 && errno != EINTR && errno != ECONNABORTED)
             leave(1);
-        /* One who connects and goes away without a word (a start that was killed) has not started us. */
-        if (connection >= 0 && sync_receive(init, connection) != SYNC_START) {
+        /* One who connects and goes away without a word (a start that was killed), or before our answer (we stood still
+         * too long), has not started us: the socket's file is still there. */
+        if (connection >= 0 &&
+            (sync_receive(init, connection) != SYNC_START || sync_send(connection, SYNC_STARTING, 0, NULL, 0) < 0)) {
             close(connection);
             connection = -1;
         }
     } while (connection < 0);
     close(listener);
     init->report = connection;
-    if (sync_send(connection, SYNC_STARTING, 0, NULL, 0) < 0 || sync_receive(init, connection) != SYNC_GO)
+    if (sync_receive(init, connection) != SYNC_GO)
         leave(1);
     return 0;
 }

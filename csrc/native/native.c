@@ -270,9 +270,10 @@ int pyoci_signal_default(int signum) {
     return result(sigaction(signum, &action, NULL));
 }
 
-int pyoci_wait_two(int first, int second) {
+int pyoci_wait_two(int first, int second, int timeout) {
     struct pollfd ready[2] = {{.fd = first, .events = POLLIN}, {.fd = second, .events = POLLIN}};
-    if (poll(ready, 2, -1) < 0)
-        return -errno;
+    int got = poll(ready, 2, timeout);
+    if (got <= 0)
+        return got < 0 ? -errno : -ETIMEDOUT;
     return (ready[0].revents ? 1 : 0) | (ready[1].revents ? 2 : 0);
 }

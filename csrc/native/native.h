@@ -95,6 +95,6 @@ int pyoci_signal_ignored(int signum);
 int pyoci_signal_default(int signum);
 
 /* poll(2) for reading, without end: 1 (the first), 2 (the second) or 3 (both). */
-int pyoci_wait_two(int first, int second);
+int pyoci_wait_two(int first, int second, int timeout);
 
 #endif

@@ -145,6 +145,10 @@ class Cgroup:
         """Returns whether this group itself is frozen (not only one above it)."""
         raise NotImplementedError
 
+    def stands(self) -> bool:
+        """Returns whether its processes cannot run: the group, or one above it, is frozen."""
+        return False
+
     def unkillable(self) -> bool:
         """Returns whether SIGKILL alone does not end its processes: in v1 they stay while the group, or one above it,
         is frozen. kill() ends them.

@@ -171,9 +171,13 @@ class V1(base.Cgroup):
         except OSError:
             return False
 
+    def stands(self) -> bool:
+        """See Cgroup.stands."""
+        return "freezer" in self.paths and _state(self.paths["freezer"]) != "THAWED"
+
     def unkillable(self) -> bool:
         """See Cgroup.unkillable."""
-        return "freezer" in self.paths and _state(self.paths["freezer"]) != "THAWED"
+        return self.stands()
 
     def oom_kills(self) -> int:
         """See Cgroup.oom_kills; ``oom_kill`` of memory.oom_control (cgroup-v1/memory.rst, Linux 4.13)."""

@@ -145,6 +145,10 @@ class V2(base.Cgroup):
         except OSError:
             return False
 
+    def stands(self) -> bool:
+        """See Cgroup.stands; ``frozen`` of cgroup.events also tells of a frozen group above (cgroup-v2.rst)."""
+        return files.counter(f"{self.directory}/cgroup.events", "frozen") == 1
+
     def oom_kills(self) -> int:
         """See Cgroup.oom_kills; ``oom_kill`` of memory.events, which counts the groups below too (cgroup-v2.rst)."""
         return files.counter(f"{self.directory}/memory.events", "oom_kill")

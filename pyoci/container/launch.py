@@ -7,7 +7,7 @@ import os
 import time
 
 from pyoci import native, protocol, report
-from pyoci.container import pidfile, processes
+from pyoci.container import patience, pidfile, processes
 from pyoci.errors import LaunchError, OutOfMemory, PyociError, SpecError, hook_words, reason
 from pyoci.kernel.signals import SIGKILL, SIGSYS
 from pyoci.plan import encode, ops
@@ -91,7 +91,9 @@ class Launch:
         if self._sync >= 0:
             os.close(self._sync)
         if self.child is not None and not self.finished:
-            if processes.kill_and_wait(self.child.pidfd, 10):
+            # in a frozen cgroup of v1 it ends when that is thawed
+            stands = self._cgroup is not None and self._cgroup.unkillable()
+            if processes.kill_and_wait(self.child.pidfd, 1 if stands else 10):
                 self._gone.append(self.child.pid)
             os.close(self.child.pidfd)
             if self._group:
@@ -173,7 +175,8 @@ class Launch:
         A process in the container may send messages for a process that is visible there, so a child counts only if it
         is a child of this process.
         """
-        message = native.receive(self._sync)
+        assert self.child is not None
+        message = patience.receive(self._sync, self.about, self.child.pid, lambda: self._cgroup)
         if message.kind == protocol.SYNC_NONE and self._words >= 0:
             message = native.last_words(self._words)
         if message.kind == protocol.SYNC_CHILD and self._clones:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 
 from pyoci import native, protocol, report
-from pyoci.container import hooks, launch
+from pyoci.container import hooks, launch, patience
 from pyoci.container.state import State
 from pyoci.errors import LaunchError, NotRunning, PyociError
 
@@ -29,7 +29,7 @@ def start(root: Root, container_id: str) -> None:
         words = native.words() if state.seccomp >= 0 else -1
         opened += [words] if words >= 0 else []
         _claim(state, opened[0], words)
-        message = native.receive(opened[0])
+        message = _receive(state, opened[0])
         if message.kind == protocol.SYNC_NONE and words >= 0:
             message = native.last_words(words)
     finally:
@@ -52,7 +52,7 @@ def _claim(state: State, connection: int, words: int) -> None:
     payload = state.for_hooks("created") if state.hooks.get("startContainer") else b""
     try:
         native.send(connection, protocol.SYNC_START, 0, payload, words)
-        if native.receive(connection).kind != protocol.SYNC_STARTING:
+        if _receive(state, connection).kind != protocol.SYNC_STARTING:
             raise _not_created(state)
         os.unlink(state.start_socket)
         _hurry()
@@ -76,6 +76,10 @@ def _hurry() -> None:
         os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(1))
     except OSError:
         pass
+
+
+def _receive(state: State, connection: int) -> native.Message:
+    return patience.receive(connection, f"start {state.id}", state.pid, state.group)
 
 
 def poststart(state: State) -> None:

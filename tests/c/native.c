@@ -86,12 +86,12 @@ static void signals(void) {
     CHECK(pyoci_take_signal(fd) == 0);
     CHECK(raise(SIGUSR1) == 0 && raise(SIGPIPE) == 0);
     CHECK(pipe(ends) == 0);
-    CHECK(pyoci_wait_two(fd, ends[0]) == 1);
+    CHECK(pyoci_wait_two(fd, ends[0], -1) == 1);
     CHECK(write(ends[1], "x", 1) == 1);
-    CHECK(pyoci_wait_two(fd, ends[0]) == 3);
+    CHECK(pyoci_wait_two(fd, ends[0], 1000) == 3);
     CHECK(pyoci_take_signal(fd) == SIGUSR1);
     CHECK(pyoci_take_signal(fd) == 0);
-    CHECK(pyoci_wait_two(fd, ends[0]) == 2);
+    CHECK(pyoci_wait_two(fd, ends[0], -1) == 2);
     CHECK(pyoci_take_signal(ends[1]) == -EBADF);
     CHECK(pyoci_signal_ignored(SIGUSR2) == 0);
     signal(SIGUSR2, SIG_IGN);
