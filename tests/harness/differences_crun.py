@@ -17,6 +17,7 @@ CRUN = (
         "1.8 waits for ever for half of what stands still here: FIFOs, listeners, frozen groups",
         "attacks/test_waits.py",
         "attacks/test_standstill.py",
+        "attacks/test_filters.py",
         race=True,
     ),
     Difference(

@@ -17,6 +17,7 @@ RUNC = (
         "1.1 waits for ever for half of what stands still here: FIFOs, listeners, frozen groups",
         "attacks/test_waits.py",
         "attacks/test_standstill.py",
+        "attacks/test_filters.py",
         race=True,
     ),
     Difference(
