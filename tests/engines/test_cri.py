@@ -322,7 +322,10 @@ def test_resources_and_stats(pod: Pod) -> None:
     box = pod.start("one", *SLEEP, resources={"memory_limit_in_bytes": 64 << 20, "cpu_shares": 512})
     path = next(path for names, path in inspection.cgroups(box.pid).items() if "memory" in names or not names)
     assert path == f"/{pod.cri.parent}/{box.id}"
-    if not host.unified():
+    if host.unified():
+        assert (host.CGROUP_ROOT / path.lstrip("/") / "memory.max").read_text() == f"{64 << 20}\n"
+        assert (host.CGROUP_ROOT / path.lstrip("/") / "cpu.weight").read_text() == "59\n"
+    else:
         assert (host.CGROUP_ROOT / f"memory{path}/memory.limit_in_bytes").read_text() == f"{64 << 20}\n"
         assert (host.CGROUP_ROOT / f"cpu{path}/cpu.shares").read_text() == "512\n"
     stats = box.call("ContainerStats").stats

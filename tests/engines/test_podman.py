@@ -200,18 +200,9 @@ def test_volume(podman: Podman, tmp_path: Path) -> None:
 
 
 def test_limits(podman: Podman) -> None:
-    out = podman.run(
-        "--memory",
-        "64m",
-        "--pids-limit",
-        "50",
-        "--cgroupns",
-        "private",
-        IMAGE,
-        "/bin/cat",
-        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-        "/sys/fs/cgroup/pids/pids.max",
-    ).stdout
+    names = ("memory.max", "pids.max") if host.unified() else ("memory/memory.limit_in_bytes", "pids/pids.max")
+    limits = ("--memory", "64m", "--pids-limit", "50", "--cgroupns", "private")
+    out = podman.run(*limits, IMAGE, "/bin/cat", *(f"/sys/fs/cgroup/{name}" for name in names)).stdout
     assert out.split() == [str(64 << 20), "50"]
 
 
