@@ -619,6 +619,9 @@ CRUN = (
         "crun",
         "its own descriptors take numbers that are left by the limit",
         "runtime/test_descriptors.py::test_preserve_up_to_the_limit",
+    ),
+    Difference(
+        "crun",
         "what fails behind the filter is told by a message that the filter may forbid, or not at all",
         "runtime/test_seccomp.py::test_start_fails_whatever_the_filter_forbids",
         "runtime/test_seccomp.py::test_profile_that_forbids_nearly_all",
