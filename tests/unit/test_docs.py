@@ -125,6 +125,12 @@ def test_readme_lists_what_is_refused() -> None:
     assert [verb for verb in cli.UNSUPPORTED if not re.search(rf"\b{verb}\b", section)] == []
 
 
+def test_readme_tells_of_the_notify_socket_until_it_is_used() -> None:
+    sources = [path.read_text(encoding="utf-8") for path in (REPOSITORY / "pyoci").rglob("*.py")]
+    section = (REPOSITORY / "README.md").read_text(encoding="utf-8").partition("## Limits")[2].partition("\n## ")[0]
+    assert ("NOTIFY_SOCKET" in section) == (not any("NOTIFY_SOCKET" in source for source in sources))
+
+
 def test_command_line_is_that_of_the_help() -> None:
     made = runpy.run_path(str(REPOSITORY / "docs/cli.py"))["page"]()
     assert (REPOSITORY / "docs/cli.md").read_text(encoding="utf-8") == made, "run docs/cli.py again"
