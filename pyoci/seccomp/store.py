@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import marshal
 import os
-from stat import S_ISDIR, S_ISREG
+from stat import S_ISREG
 
 from pyoci import VERSION
 
@@ -29,6 +29,7 @@ _DIGEST = 32
 _INSTRUCTION = 8  # sizeof(struct sock_filter)
 _LARGEST = 4096 * _INSTRUCTION  # BPF_MAXINSNS
 _MOST_FILES = 256
+_OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def name(seccomp: Seccomp) -> str:
@@ -64,12 +65,7 @@ def save(directory: str, file: str, bpf: bytes, library: str) -> None:
         return
     rest = identity + b"\n" + bpf
     try:
-        for path in (os.path.dirname(directory), directory):
-            try:
-                os.mkdir(path, 0o700)
-            except FileExistsError:
-                pass
-        place = _open_directory(directory)
+        place = _open_directory(directory, make=True)
         try:
             _make_room(place)
             _write(place, file, _MAGIC + _checksum(file, rest) + rest)
@@ -79,14 +75,34 @@ def save(directory: str, file: str, bpf: bytes, library: str) -> None:
         return
 
 
-def _open_directory(directory: str) -> int:
-    """Opens the directory. Raises PermissionError if others own it or can read or write it; OSError."""
-    place = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+def _open_directory(directory: str, make: bool = False) -> int:
+    """Returns a descriptor of the directory; ``make``: makes it, and the one above it, if they are missing.
+
+    No symlink in the place of either is followed. Raises PermissionError for a directory that somebody else owns or may
+    read or write; OSError.
+    """
+    above, name = os.path.split(directory)
+    if make:
+        _make(above, None)
+    outer = os.open(above, _OPEN)
+    try:
+        if make:
+            _make(name, outer)
+        place = os.open(name, _OPEN, dir_fd=outer)
+    finally:
+        os.close(outer)
     facts = os.fstat(place)
-    if not S_ISDIR(facts.st_mode) or facts.st_uid != os.geteuid() or facts.st_mode & 0o077:
+    if facts.st_uid != os.geteuid() or facts.st_mode & 0o077:
         os.close(place)
         raise PermissionError
     return place
+
+
+def _make(name: str, above: int | None) -> None:
+    try:
+        os.mkdir(name, 0o700, dir_fd=above)
+    except FileExistsError:
+        pass
 
 
 def _read(place: int, file: str) -> bytes:

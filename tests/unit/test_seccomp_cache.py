@@ -130,6 +130,20 @@ def test_a_directory_that_others_may_enter_is_not_used(cache: Path, mode: int) -
     assert list(cache.iterdir()) == []
 
 
+@pytest.mark.parametrize("above", [False, True], ids=["the directory", "the one above"])
+def test_a_symlink_is_not_followed(cache: Path, above: bool) -> None:
+    """Neither to read what is there, nor to make anything where it leads."""
+    target = cache.parent.parent / "target"
+    seccomp.compile(PROFILE, str(cache))
+    (cache.parent if above else cache).rename(target)
+    (cache.parent if above else cache).symlink_to(target)
+    other = {**PROFILE, "defaultAction": "SCMP_ACT_LOG"}
+    before = sorted(target.rglob("*"))
+    assert loads_library(cache)
+    assert loads_library(cache, other)
+    assert sorted(target.rglob("*")) == before
+
+
 def test_a_file_that_others_may_read_is_not_used(cache: Path) -> None:
     seccomp.compile(PROFILE, str(cache))
     only_file(cache).chmod(0o644)
