@@ -485,4 +485,9 @@ RUNC = (
         "runtime/test_lifecycle.py::test_start_ends_when_the_program_begins",
         race=True,
     ),
+    Difference(
+        "runc",
+        "a hook goes on when its runtime is killed",
+        "runtime/test_crash.py::test_hook_ends_with_the_runtime",
+    ),
 )

@@ -8,9 +8,9 @@ import signal
 import time
 
 import pytest
-from harness import host
+from harness import host, inspection
 from harness.bundle import Bundle
-from harness.runtime import Runtime
+from harness.runtime import Runtime, wait_until
 
 pytestmark = pytest.mark.usefixtures("cgroups")  # with those of the host, and with v2 alone
 
@@ -89,6 +89,32 @@ def test_killed_create_leaves_an_id_that_can_be_used_again(runtime: Runtime) -> 
         runtime.ok("start", container.id)
         runtime.ok("delete", "--force", container.id)
     runtime.assert_clean()
+
+
+@pytest.mark.parametrize("stage", ["prestart", "createRuntime", "poststart", "poststop"])
+def test_hook_ends_with_the_runtime(runtime: Runtime, stage: str) -> None:
+    """A hook that goes on when its runtime is gone would work on a container that nobody knows of any more."""
+    bundle = runtime.bundle()
+    file = bundle.path / "pid"
+    bundle.hook(stage, f"test -e {file} && exit; echo $$ > {file}.new; mv {file}.new {file}; exec sleep 100").save()
+    container = runtime.container(bundle)
+    create = ["create", "--bundle", str(bundle.path), container.id]
+    if stage in ("poststart", "poststop"):
+        runtime.ok(*create)
+    if stage == "poststop":
+        runtime.ok("start", container.id)
+    verbs = {"poststart": ["start", container.id], "poststop": ["delete", "--force", container.id]}
+    child, result = runtime.popen(*verbs.get(stage, create))
+    wait_until(file.exists, "the hook")
+    hook = int(file.read_text())
+    child.kill()
+    runtime.finish(child, result)
+    try:
+        wait_until(lambda: not inspection.alive(hook), "the end of the hook")
+    finally:
+        if inspection.alive(hook):
+            os.kill(hook, signal.SIGKILL)
+    assert_deleted(runtime, container.id, 0)
 
 
 def test_init_that_is_killed(runtime: Runtime) -> None:
