@@ -639,4 +639,18 @@ CRUN = (
         "a hook goes on when its runtime is killed",
         "runtime/test_crash.py::test_hook_ends_with_the_runtime",
     ),
+    Difference(
+        "crun",
+        "ps prints PIDs, takes no arguments of ps(1), and crashes if there is no process",
+        "runtime/test_ps.py::test_table_has_the_lines_of_ps",
+        "runtime/test_ps.py::test_arguments_of_ps",
+        "runtime/test_ps.py::test_arguments_without_dashes",
+        "runtime/test_ps.py::test_a_stopped_one_has_none",
+        "runtime/test_ps.py::test_output_without_pids",
+        "runtime/test_ps.py::test_arguments_that_ps_refuses",
+        "runtime/test_ps.py::test_host_without_ps",
+        "runtime/test_ps.py::test_ps_that_does_not_end",
+        "runtime/test_ps.py::test_names_of_programs_are_no_commands_to_a_terminal",
+        "runtime/test_ps.py::test_without_a_cgroup",
+    ),
 )

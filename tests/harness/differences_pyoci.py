@@ -8,11 +8,6 @@ from harness.difference import Difference
 PYOCI = (
     Difference(
         "pyoci",
-        "ps comes with a later version, and is refused by name",
-        "engines/test_containerd.py::test_processes_are_listed",
-    ),
-    Difference(
-        "pyoci",
         "update comes with a later version, and is refused by name",
         "engines/test_cri.py::test_update_of_resources",
     ),

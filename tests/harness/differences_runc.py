@@ -490,4 +490,12 @@ RUNC = (
         "a hook goes on when its runtime is killed",
         "runtime/test_crash.py::test_hook_ends_with_the_runtime",
     ),
+    Difference(
+        "runc",
+        "ps needs a PATH, waits for the program ps for ever, and says less; --cgroup-manager is crun's flag",
+        "runtime/test_ps.py::test_without_an_environment",
+        "runtime/test_ps.py::test_host_without_ps",
+        "runtime/test_ps.py::test_ps_that_does_not_end",
+        "runtime/test_ps.py::test_without_a_cgroup",
+    ),
 )
