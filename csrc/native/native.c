@@ -22,7 +22,7 @@
 #define NS_GET_NSTYPE 0xb703 /* linux/nsfs.h: _IO(0xb7, 3) */
 #endif
 #ifndef MFD_EXEC
-#define MFD_EXEC 0x10U /* Linux 6.3; says that the copy is to be executed where vm.memfd_noexec is set */
+#define MFD_EXEC 0x10U /* Linux 6.3; allows executing the copy where vm.memfd_noexec is set */
 #endif
 #ifndef SYS_pidfd_send_signal
 #define SYS_pidfd_send_signal 424
@@ -34,7 +34,7 @@ static int result(long value) {
     return value < 0 ? -errno : (int)value;
 }
 
-/* All that may be written to no more: a container that opens /proc/PID/exe finds a file nobody can change. */
+/* After this, a container that opens /proc/PID/exe finds a file that nobody can change. */
 static int seal(int fd) {
     if (fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0) {
         int error = errno;
@@ -88,7 +88,7 @@ int pyoci_socketpair(int *pair) {
     return result(setsockopt(pair[0], SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)));
 }
 
-/* A new socket bound to a path of any length: by its directory's descriptor, as sun_path holds but 107 bytes. */
+/* Binds a new socket to a path of any length, by its directory's descriptor: sun_path holds only 107 bytes. */
 static int bound_socket(const char *path) {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     const char *name = strrchr(path, '/');
@@ -127,7 +127,8 @@ int pyoci_listen(const char *path) {
     return fd;
 }
 
-/* By a descriptor of the socket itself: at a path of any length, and no symlink in its place is followed. */
+/* Connects by a descriptor of the socket's file. The path may have any length, and a symlink in its place is not
+ * followed. */
 int pyoci_connect(const char *path) {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     int place = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
@@ -175,7 +176,7 @@ int pyoci_words(void) {
 
 int pyoci_receive(int fd, int timeout, struct sync_header *header, int32_t *sender, char *payload, uint32_t room) {
     struct iovec parts[2] = {{header, sizeof(*header)}, {payload, room}};
-    union { /* has no room for descriptors: nobody can give us any */
+    union { /* no room for descriptors, so the sender cannot pass us any */
         char bytes[CMSG_SPACE(sizeof(struct ucred))];
         struct cmsghdr align;
     } control;
@@ -242,7 +243,7 @@ int pyoci_umount(const char *target, int flags) {
     return result(syscall(SYS_umount2, target, flags));
 }
 
-/* A bare call: the kernel's set has 64 bits, that of libc is longer. */
+/* The bare system call: the kernel's set has 64 bits, and libc's is longer. */
 int pyoci_block_signals(uint64_t set) {
     return result(syscall(SYS_rt_sigprocmask, SIG_BLOCK, &set, NULL, sizeof(set)));
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The C extension: what Python cannot say, or must not be interrupted in. setup.py gives this header (without its
+ * The C extension: what Python cannot express, or must not be interrupted in. setup.py passes this header (without its
  * # lines) to cffi after plan.h.
  *
  * Each function returns a value >= 0, or -errno. Nothing here prints, retries by itself or knows the spec.
@@ -13,28 +13,28 @@
 
 #include "plan.h"
 
-/* What clone3 and the child's execveat are given. */
+/* The arguments of clone3 and of the child's execveat. */
 struct spawn {
     int32_t init; /* pyoci-init, as made by init_memfd */
-    int32_t plan; /* the number (in the child) of the plan's descriptor: init's argument */
-    int32_t sync; /* the child's number of the sync socket: it says there if execveat fails */
+    int32_t plan; /* number of the plan's descriptor in the child: init's argument */
+    int32_t sync; /* number of the sync socket in the child, which reports there if execveat fails */
     uint32_t count;
-    const int *fds; /* fds[n] becomes descriptor n of the child; -1 leaves a hole */
+    const int *fds; /* fds[n] becomes descriptor n of the child; -1: closed there */
     int32_t pid;    /* out */
     int32_t pidfd;  /* out, close-on-exec */
 };
 
-/* clone3(2), then in the child nothing but dup3, close_range and execveat. No Python runs there. */
+/* clone3(2). The child only calls dup3, close_range and execveat; no Python runs there. */
 int pyoci_spawn(struct spawn *args);
 
-/* A sealed memfd (memfd_create(2), F_SEAL_*) with a copy of the program at `path`; for execveat. */
+/* Returns a sealed memfd (memfd_create(2), F_SEAL_*) with a copy of the program at `path`, for execveat. */
 int pyoci_init_memfd(const char *path);
-/* The plan as a sealed memfd. */
+/* Returns a sealed memfd with the plan. */
 int pyoci_plan_memfd(const char *plan, uint32_t size);
 
-/* The sync sockets. A timeout is in ms, -1 has no end; -ETIMEDOUT when it is over. `receive` gives the size of the
- * payload; 0 with message SYNC_NONE is the end of the socket. `sender` is the PID that the kernel names, or 0 where the
- * socket is none of a pair's first. */
+/* The sync sockets. Timeouts are in ms, -1: none; -ETIMEDOUT when the time is over. `receive` returns the size of the
+ * payload; 0 with message SYNC_NONE is the end of the socket. `sender`: the PID that the kernel reports,
+ * or 0 if `fd` is not the first socket of a pair. */
 int pyoci_socketpair(int *pair);
 int pyoci_listen(const char *path);
 int pyoci_connect(const char *path);
@@ -42,7 +42,7 @@ int pyoci_send(int fd, uint32_t message, int32_t value, const char *payload, uin
 int pyoci_words(void);
 int pyoci_receive(int fd, int timeout, struct sync_header *header, int32_t *sender, char *payload, uint32_t room);
 
-/* A program of the host. args and env end with NULL; env NULL: our own. */
+/* A program of the host. args and env end with NULL; env NULL: the environment of this process. */
 struct hook_program {
     const char *path;
     char **args;
@@ -51,19 +51,19 @@ struct hook_program {
     int output;
 };
 
-/* Starts it in a session of its own, without any other descriptor; it is killed if we are. Returns its PID. */
+/* Starts it in a new session without other descriptors. It is killed if this process dies. Returns its PID. */
 int pyoci_spawn_hook(const struct hook_program *hook);
 
-/* namespaces(7): the CLONE_NEW* type behind a descriptor. */
+/* Returns the CLONE_NEW* type of the namespace behind a descriptor (namespaces(7)). */
 int pyoci_ns_type(int fd);
 
-/* pidfd_open(2), pidfd_send_signal(2); waiting for the end of the process: 0, or -ETIMEDOUT. */
+/* pidfd_open(2), pidfd_send_signal(2). Waiting for the end of the process returns 0, or -ETIMEDOUT. */
 int pyoci_pidfd_open(int pid);
 int pyoci_pidfd_send_signal(int pidfd, int signum);
 int pyoci_wait_readable(int fd, int timeout);
 
 /* sched_setattr(2) of another process. */
-struct scheduling { /* struct sched_attr of the kernel, in its first form */
+struct scheduling { /* struct sched_attr of the kernel, first version */
     uint32_t size;
     uint32_t policy;
     uint64_t flags;
@@ -75,26 +75,26 @@ struct scheduling { /* struct sched_attr of the kernel, in its first form */
 };
 int pyoci_sched_setattr(int pid, struct scheduling *wanted);
 
-/* bpf(2), whose attr is read and written in place. */
+/* bpf(2); attr is read and written in place. */
 int pyoci_bpf(int command, char *attr, uint32_t size);
 
-/* mount(2) and umount2(2), for what is mounted on the host (a pod's volumes). */
+/* mount(2) and umount2(2), for mounts on the host (a pod's volumes). */
 int pyoci_mount(const char *source, const char *target, const char *type, uint64_t flags, const char *data);
 int pyoci_umount(const char *target, int flags);
 
 /* prctl(2) with one argument. */
 int pyoci_prctl(int option, uint64_t argument);
 
-/* Signals that wait in the kernel until they are read (signalfd(2)). A set has bit N-1 for signal N. `block` adds to
- * what this thread has blocked; `take` gives the number of the next one that waits, or 0. */
+/* Signals that are pending until they are read (signalfd(2)). A set has bit N-1 for signal N. `block` adds to the
+ * blocked signals of this thread; `take` returns the number of the next pending one, or 0. */
 int pyoci_block_signals(uint64_t set);
 int pyoci_signalfd(uint64_t set);
 int pyoci_take_signal(int fd);
-/* Whether a signal is ignored (1 or 0), as our caller may have left it; and the way back to its default action. */
+/* Returns whether a signal is ignored (1 or 0), which a process inherits; resets a signal to its default action. */
 int pyoci_signal_ignored(int signum);
 int pyoci_signal_default(int signum);
 
-/* poll(2) for reading, without end: 1 (the first), 2 (the second) or 3 (both). */
+/* poll(2) for reading. Returns 1 (first), 2 (second) or 3 (both). */
 int pyoci_wait_two(int first, int second, int timeout);
 
 #endif
