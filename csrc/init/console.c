@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The terminal: a pty of the container's own devpts, whose master goes to the caller over the console socket.
+ * The terminal: a pty of the container's devpts. Its master is sent to the caller over the console socket.
  */
 #include <errno.h>
 #include <string.h>
@@ -20,9 +20,9 @@
 
 enum { DEVPTS_MAGIC = 0x1cd1 };
 
-/* The multiplexer, proved to be devpts' own: the image may have put anything at its path (CVE-2025-52565), a FIFO or a
- * device that does something when it is opened. So nothing is opened but what lies in the file system that was looked at
- * first, and in a devpts the kernel alone makes the entries. */
+/* Opens the multiplexer, and only in a devpts, where the kernel alone makes the entries. The image may have put
+ * anything at its path (CVE-2025-52565), such as a FIFO or a device that acts when it is opened, so the file system is
+ * checked first. */
 static int open_master(struct init *init) {
     struct statfs fs;
     struct stat st;
@@ -45,7 +45,7 @@ static int open_master(struct init *init) {
     return fd;
 }
 
-/* The slave by its master, not by a path. */
+/* Opens the slave through its master, not by a path. */
 static int open_slave(struct init *init, int master) {
     int unlock = 0;
     if (ioctl(master, TIOCSPTLCK, &unlock) < 0)

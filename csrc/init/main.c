@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * pyoci-init PLAN_FD: reads the plan, waits for the runtime's SYNC_GO, executes operation after operation.
+ * pyoci-init PLAN_FD: reads the plan, waits for SYNC_GO of the runtime, and executes one operation after the other.
  *
- * It is started from a sealed memfd (CVE-2019-5736: what a container finds behind /proc/1/exe can be neither
- * written nor is it a file of the host), with an empty environment and only the descriptors of plan_fds.
+ * It is executed from a sealed memfd, with an empty environment and only the descriptors of plan_fds. What a container
+ * finds behind /proc/1/exe can therefore not be written to, and is not a file of the host (CVE-2019-5736).
  */
 #include "init.h"
 
@@ -34,8 +34,8 @@ void leave(int status) {
         __builtin_trap();
 }
 
-/* The caller's signal mask and ignored signals are not the container's: neither are the two or three that the C library
- * keeps for itself, which only the system call resets. */
+/* Resets the signal mask and ignored signals of the caller, including the two or three signals that the C library
+ * reserves, which only the system call can reset. */
 static void reset_signals(void) {
     static const char as_default[64]; /* struct sigaction of the kernel: SIG_DFL, no flags, an empty mask */
     sigset_t none;
@@ -49,9 +49,9 @@ static void end_by(int signum) {
     leave(128 + signum);
 }
 
-/* A created container ends by the signals that end a program which does not handle them: as the first process of a PID
- * namespace it would not feel them (pid_namespaces(7)). execve gives them their default action. Here, before a seccomp
- * filter can say no. */
+/* Lets signals end a created container that end other programs. The first process of a PID namespace would ignore them
+ * otherwise (pid_namespaces(7)). execve resets them to their default. Done here, before a seccomp filter can refuse it.
+ * */
 static void end_by_signals(void) {
     static const int signals[] = {SIGHUP, SIGINT, SIGTERM};
     struct sigaction action = {.sa_handler = end_by};
@@ -87,9 +87,9 @@ int main(int argc, char **argv) {
     static char *no_environment[2]; /* room for HOME, as in op_environment */
     static struct init init = {.root = -1, .procfs = -1, .slots = slots, .env = no_environment};
 
-    /* Nobody without CAP_SYS_PTRACE may look into this process; who has it finds no more than it has itself
-     * (CVE-2016-9962, plan/order.py). And it must not outlive a runtime that dies before the container is created: the
-     * end of the sync socket says the same where this is cleared. */
+    /* Only a process with CAP_SYS_PTRACE may look into this one, and it finds no more than it has itself
+     * (CVE-2016-9962, plan/order.py). init must not outlive a runtime that dies before the container is created; where
+     * this setting is cleared, the end of the sync socket has the same effect. */
     prctl(PR_SET_DUMPABLE, 0);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     prctl(PR_SET_NAME, "pyoci-init");
@@ -101,7 +101,7 @@ int main(int argc, char **argv) {
     close_range_((unsigned)(3 + init.header->fds.preserve), ~0U, CLOSE_RANGE_CLOEXEC);
     reset_signals();
     end_by_signals();
-    setsid(); /* no key of the caller's terminal ends it; and its children are found by its group */
+    setsid(); /* so that keys of the caller's terminal do not end it, and its children are found by their group */
     if (sync_receive(&init, init.report) == SYNC_GO) {
         execute(&init);
         sync_send_failure(&init);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Mounts, by the API of Linux 5.2 and 5.12: a mount is made detached, gets its attributes while nobody can see it,
- * and is then moved onto a descriptor of its target. So there is no remount, and no moment when it is writable.
+ * Mounts, through the API of Linux 5.2 and 5.12. A mount is created detached, gets its attributes while nobody can see
+ * it, and is then moved onto a descriptor of its target. So there is no remount, and no moment when it is writable.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -21,7 +21,7 @@ static bool on_proc(int fd) {
 int set_attributes(int fd, uint64_t set, uint64_t clear, uint64_t propagation, int flags) {
     struct mount_attr attr = {.attr_set = set, .attr_clr = clear};
     if ((set & MOUNT_ATTR__ATIME) || (clear & MOUNT_ATTR__ATIME))
-        attr.attr_clr |= MOUNT_ATTR__ATIME; /* the kernel wants the whole field cleared when a part is set */
+        attr.attr_clr |= MOUNT_ATTR__ATIME; /* the kernel requires that the whole field is cleared when a part is set */
     unsigned int recursive = flags & PLAN_MOUNT_RECURSIVE_ATTR ? AT_RECURSIVE : 0;
     if ((attr.attr_set || attr.attr_clr) && mount_setattr(fd, "", AT_EMPTY_PATH | recursive, &attr) < 0)
         return -1;
@@ -85,7 +85,7 @@ static bool is_node(int fd, const struct op_open_node *args) {
     return fstat(fd, &st) == 0 && (st.st_mode & S_IFMT) == args->type && st.st_rdev == args->device;
 }
 
-/* Where no node can be made, the host's is bound; but only the very device, whatever its name is there. */
+/* Where no node can be created, the host's is bound, if it is the same device. Its name there does not matter. */
 int op_open_node(struct init *init, const struct op_open_node *args) {
     int error = 0;
     const char *const paths[] = {args->path, args->otherwise};
@@ -125,7 +125,7 @@ int op_bind(struct init *init, const struct op_bind *args) {
     return 0;
 }
 
-/* What the file system itself says of a refusal: the newest line of its context's log (fsopen(2)). */
+/* Stores the file system's own reason for an error: the newest line of its context's log (fsopen(2)). */
 static int fail_context(struct init *init, int context, const char *step, const char *path) {
     int error = errno;
     char line[256];
@@ -149,7 +149,7 @@ static int configure(int context, const char *option) {
     return fsconfig(context, FSCONFIG_SET_STRING, key, equals + 1, 0);
 }
 
-/* mode= of a new tmpfs: that of the directory it covers, as runc and crun do. */
+/* A new tmpfs without mode= takes the mode of the directory it covers, as in runc and crun. */
 static int keep_mode(const struct init *init, int context, const char *path) {
     const char *step;
     struct stat st;
@@ -166,7 +166,7 @@ static int keep_mode(const struct init *init, int context, const char *path) {
     return done;
 }
 
-/* A context that has its type and its options, "key=value" or "flag" each. */
+/* Returns a file system context with its options, each "key=value" or "flag". */
 static int open_context(struct init *init, const char *type, const char *options, const char *path) {
     size_t count;
     const char *option = list_first(options, &count);
@@ -180,7 +180,7 @@ static int open_context(struct init *init, const char *type, const char *options
     return context;
 }
 
-/* The context's file system as a mount that is nowhere yet. */
+/* Returns the context's file system as a detached mount. */
 static int close_context(struct init *init, int context, const char *path) {
     if (fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
         return fail_context(init, context, "fsconfig", path);
@@ -213,7 +213,7 @@ int op_mount(struct init *init, const struct op_mount *args) {
     int tree = close_context(init, context, path);
     if (tree < 0)
         return -1;
-    if (init->procfs >= 0 && strcmp(args->type, "proc") == 0 && !on_proc(tree)) /* a helper's word is not enough */
+    if (init->procfs >= 0 && strcmp(args->type, "proc") == 0 && !on_proc(tree)) /* do not rely on a helper */
         return fail_with(init, "fsmount", path, EACCES, "this is not a procfs");
     if (args->copy_up && copy_up(init, tree, path, args->copy_up) < 0)
         return -1;

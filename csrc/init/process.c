@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What makes init the user's process: its program, identity, privileges and limits, and the execve.
+ * Turns init into the user's process: program, identity, privileges, limits, and the execve.
  */
 #include <errno.h>
 #include <grp.h>
@@ -23,7 +23,7 @@
 
 enum { CAPS_MAX = 64, GROUPS_MAX = 65536 };
 
-/* The value of a variable in the new environment. */
+/* Returns the value of a variable in the new environment. */
 static const char *variable(char **env, const char *name) {
     size_t length = strlen(name);
     for (; *env; env++)
@@ -32,7 +32,7 @@ static const char *variable(char **env, const char *name) {
     return NULL;
 }
 
-/* 0 if `path` may be executed by this process, as execvp(3) would find it; else the errno that says why not. */
+/* Returns 0 if this process may execute `path`, as execvp(3) would judge it, or else the errno. */
 static int runnable(const char *path) {
     struct stat st;
     if (stat(path, &st) < 0)
@@ -48,7 +48,7 @@ static const char *search(struct init *init, const char *name, int *error) {
     const char *dirs = variable(init->env, "PATH");
     *error = ENOENT;
     if (!dirs)
-        return NULL; /* the runtime's own PATH is of no matter for the container */
+        return NULL; /* the PATH of the runtime does not apply to the container */
     size_t room = strlen(dirs) + strlen(name) + 3;
     char *path = malloc(room);
     *error = path ? ENOENT : ENOMEM;
@@ -76,8 +76,8 @@ int op_environment(struct init *init, const struct op_environment *args) {
     return init->env ? 0 : fail(init, "malloc", "");
 }
 
-/* Relative names are looked for from the process's own working directory, so PLAN_CHDIR comes first. The user's own
- * permissions are judged by execve. */
+/* Relative names start from the process's working directory, so PLAN_CHDIR comes first. The permissions of the user are
+ * left to execve. */
 int op_program(struct init *init, const struct op_program *args) {
     init->argv = list_array(args->args, 0);
     if (!init->argv)
@@ -97,12 +97,13 @@ int op_execve(struct init *init, const struct op_execve *args) {
     (void)args;
     errno = 0;
     execve(init->program, init->argv, init->env);
-    if (errno == 0) /* SECCOMP_RET_ERRNO with 0: nothing was done, and nothing went wrong */
+    if (errno == 0) /* SECCOMP_RET_ERRNO with 0: nothing was done, and no error reported */
         return fail_with(init, "execve", init->program, EPERM, "the seccomp filter answers for it");
     return fail(init, "execve", init->program);
 }
 
-/* The home directory of `uid` in a passwd text: its sixth field. The name of a user plays no part (CVE-2016-3697). */
+/* Returns the home directory of `uid` from the text of passwd: the sixth field. User names are ignored (CVE-2016-3697).
+ * */
 static bool find_home(char *passwd, long uid, char **home) {
     for (char *line = strtok(passwd, "\n"); line; line = strtok(NULL, "\n")) {
         char *fields[7];
@@ -118,7 +119,7 @@ static bool find_home(char *passwd, long uid, char **home) {
     return false;
 }
 
-/* The image's passwd may be anything: a FIFO, a device, endless. Only a regular file's first MiB counts. */
+/* The image's passwd may be a FIFO, a device, or endless. Only the first MiB of a regular file is read. */
 int op_home(struct init *init, const struct op_home *args) {
     enum { PASSWD_MAX = 1 << 20 };
     if (variable(init->env, "HOME"))
@@ -149,8 +150,8 @@ int op_home(struct init *init, const struct op_home *args) {
     return 0;
 }
 
-/* A working directory that the root does not contain is one of the host's, reached through a descriptor
- * that was left open (CVE-2024-21626); getcwd then says "(unreachable)". */
+/* A working directory outside the root is one of the host, reached through a descriptor that was left open
+ * (CVE-2024-21626). getcwd then returns "(unreachable)". */
 static int check_inside(struct init *init, const char *path) {
     char buffer[4096];
     if (syscall(SYS_getcwd, buffer, sizeof(buffer)) < 0)
@@ -194,8 +195,8 @@ int op_bounding(struct init *init, const struct op_bounding *args) {
     return 0;
 }
 
-/* The user's identity. All capabilities are kept for what is still to do (seccomp without no_new_privs);
- * PLAN_CAPSET then leaves what was asked for. */
+/* Sets the user's identity. All capabilities are kept for the steps that remain (seccomp without no_new_privs);
+ * PLAN_CAPSET then reduces them. */
 int op_user(struct init *init, const struct op_user *args) {
     static gid_t groups[GROUPS_MAX];
     uid_t uid = (uid_t)args->uid;
@@ -261,8 +262,8 @@ int op_seccomp(struct init *init, const struct op_seccomp *args) {
     return fail_with(init, "seccomp", "", errno, detail);
 }
 
-/* Raising a hard limit takes a capability of the host's user namespace, which init has only at its beginning; lowering it,
- * and any soft limit up to it, takes none. */
+/* Raising a hard limit needs a capability in the host's user namespace, which init has only at the beginning. Lowering
+ * it, and changing a soft limit, needs none. */
 int op_setrlimit(struct init *init, const struct op_setrlimit *args) {
     struct rlimit limit;
     if (args->upwards) {
@@ -282,7 +283,7 @@ int op_stdio_owner(struct init *init, const struct op_stdio_owner *args) {
         struct stat st;
         if (fstat(fd, &st) < 0 || st.st_uid == (uid_t)args->uid)
             continue;
-        /* Never the null device: it is the host's, for everyone. */
+        /* Never the null device, which belongs to the whole host. */
         if (S_ISCHR(st.st_mode) && st.st_rdev == makedev(1, 3))
             continue;
         if (fchown(fd, (uid_t)args->uid, (gid_t)-1) < 0 && !tolerates(args->tolerated, errno))

@@ -2,10 +2,10 @@
  *
  * A procfs for a PID namespace of which init is not a member.
  *
- * Who calls fsopen for proc gets the processes of its own PID namespace, and has to have CAP_SYS_ADMIN. So init would have
- * to be seen there before its mounts are done, with all its capabilities (CVE-2016-9962). Linux 6.17 takes the namespace
- * as an option (proc.rst, "pidns"). Before, a helper is a member for the one call: in a mount namespace that holds the
- * container's root alone, with no descriptor but a socket, and under a filter that allows nothing else.
+ * fsopen of proc takes the PID namespace of its caller, and needs CAP_SYS_ADMIN. If init called it as a member, the
+ * container would see init with all its capabilities before the mounts are done (CVE-2016-9962). Linux 6.17 takes the
+ * namespace as an option (proc.rst, "pidns"). On older kernels, a helper is a member for this one call. Its mount
+ * namespace holds only the container's root, its only descriptor is a socket, and a filter allows nothing else.
  */
 #include <errno.h>
 #include <linux/audit.h>
@@ -39,7 +39,7 @@ int op_procfs_of(struct init *init, const struct op_procfs_of *args) {
     return init->procfs < 0 ? fail(init, "fcntl", "") : 0;
 }
 
-/* What the helper and its child may call. */
+/* The system calls that the helper and its child may use. */
 static int confine(void) {
 #define ALLOW(number) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number, 0, 1), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)
     static const struct sock_filter code[] = {
@@ -61,9 +61,10 @@ static int confine(void) {
     return (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program);
 }
 
-/* Into the container's root and no other, and so for the child into the PID namespace; with as little as will do. */
+/* Confines this process to the container's root, and sends its next child into the PID namespace, with few privileges.
+ * */
 static int prepare(struct init *init, int socket) {
-    if (fchdir(init->root) < 0 || unshare(CLONE_NEWNS) < 0) /* which takes the working directory along */
+    if (fchdir(init->root) < 0 || unshare(CLONE_NEWNS) < 0) /* which changes the working directory too */
         return -1;
     init->root = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (pivot(init) < 0 || chdir("/") < 0 || setns(init->procfs, CLONE_NEWPID) < 0)
@@ -87,7 +88,7 @@ static _Noreturn void help(struct init *init, int socket) {
     leave(0);
 }
 
-/* The descriptor that a socket brings, within the time. -1 with errno. */
+/* Returns the descriptor that arrives on a socket in time, or -1 with errno. */
 static int receive_descriptor(int socket) {
     const struct timeval limit = {.tv_sec = HELPER_SECONDS};
     char name[8];
@@ -110,7 +111,7 @@ static int receive_descriptor(int socket) {
     return fd;
 }
 
-/* Whether a child would be a member already: then there is no way to be none (plan/namespaces.py). */
+/* Returns whether a child of this process would already be a member; there is no way back (plan/namespaces.py). */
 static bool is_for_children(void) {
     char own[64], children[64];
     ssize_t first = readlink("/proc/self/ns/pid", own, sizeof(own));
@@ -118,7 +119,8 @@ static bool is_for_children(void) {
     return first <= 0 || first != second || memcmp(own, children, (size_t)first) != 0;
 }
 
-/* It collects its child, so that none is left to the namespace's own init; but whoever traces that child may hold it. */
+/* The helper waits for its child, so that no zombie is left to the namespace's init. A tracer of that child may delay
+ * it. */
 static void end_helper(pid_t pid) {
     struct pollfd ended = {.fd = pidfd_open(pid, 0), .events = POLLIN};
     if (ended.fd < 0 || poll(&ended, 1, HELPER_SECONDS * 1000) <= 0)
@@ -155,7 +157,7 @@ int open_procfs(struct init *init, const char **step) {
         return context;
     int error = errno;
     close(context);
-    if (error == EINVAL) /* no such option */
+    if (error == EINVAL) /* an older kernel */
         return context_of_helper(init);
     *step = "fsconfig";
     return errno = error, -1;

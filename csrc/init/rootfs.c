@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The root: made a mount of its own, pivoted to, and what of it is hidden or made read-only.
+ * The root file system: makes it a mount, pivots to it, and masks paths or makes them read-only.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -17,7 +17,8 @@ int setns(int fd, int type);
 
 enum { SYSFS_MAGIC = 0x62656572 };
 
-/* The head of struct statx (statx(2)), which some libraries declare, others not, and linux/stat.h once more. */
+/* The head of struct statx (statx(2)). Some C libraries declare it, some do not, and linux/stat.h conflicts with those.
+ * */
 struct mount_root {
     uint32_t mask, blksize;
     uint64_t attributes;
@@ -25,8 +26,8 @@ struct mount_root {
 };
 #define MOUNT_ROOT 0x2000 /* STATX_ATTR_MOUNT_ROOT */
 
-/* pivot_root(2) refuses a root whose parent mount is shared. The parent is found by walking up to the first
- * directory that is a mount's root. */
+/* pivot_root(2) refuses a root whose parent mount is shared. To find the parent, walk up to the first directory that is
+ * the root of a mount. */
 static int make_parent_private(const char *path) {
     int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
     while (fd >= 0) {
@@ -58,8 +59,9 @@ int op_rootfs(struct init *init, const struct op_rootfs *args) {
     return 0;
 }
 
-/* A runtime in a chroot has a root that is not its mount namespace's, and pivot_root would exchange that one: who joins
- * the namespace later (exec) would stand in the host's root. Joining one's own namespace leads to its true root. */
+/* In a chroot, the root of the runtime is not the root of its mount namespace. pivot_root would only exchange the
+ * former, and a process that joins the namespace later (exec) would get the host's root. Joining the own namespace
+ * again changes to its real root. */
 static int leave_chroot(struct init *init) {
     int own = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
     if (own < 0)
@@ -70,7 +72,7 @@ static int leave_chroot(struct init *init) {
     return 0;
 }
 
-/* A path of /proc/self/mountinfo, in place: a blank and its kin are written as octal numbers there. */
+/* Decodes a path of /proc/self/mountinfo in place, where blanks and some other characters are octal numbers. */
 static void unescape(char *path) {
     char *to = path;
     for (const char *from = path; *from; to++) {
@@ -84,7 +86,7 @@ static void unescape(char *path) {
     *to = '\0';
 }
 
-/* An empty mount over what cannot be taken away. */
+/* Covers a mount that cannot be removed with an empty one. */
 static int cover(struct init *init, const char *path) {
     int context = fsopen("tmpfs", FSOPEN_CLOEXEC);
     int tree = -1;
@@ -100,14 +102,14 @@ static int cover(struct init *init, const char *path) {
     return done;
 }
 
-/* Takes one mount of the host's away, with all below it; as slaves, for the host is to keep it. In a user namespace the kernel keeps it (mount_namespaces(7),
- * locked mounts); then a procfs or a sysfs is covered, for one in sight is what allows another (mount_too_revealing in
- * the kernel), and that would have no masks. */
+/* Removes one mount of the host with everything below it, after making them slaves, so that the host keeps them. In a
+ * user namespace the kernel refuses this (mount_namespaces(7), locked mounts). A procfs or sysfs is then covered: while
+ * one is visible, the container may mount another (mount_too_revealing in the kernel), which would have no masks. */
 static int drop_mount(struct init *init, const char *path) {
     struct statfs fs;
     struct mount_attr slave = {.propagation = MS_SLAVE};
     if (mount_setattr(AT_FDCWD, path, AT_RECURSIVE, &slave) < 0 && errno == EINVAL)
-        return 0; /* no mount any more: it has gone with another */
+        return 0; /* no longer a mount: it went with another */
     if (umount_detach(path) == 0 || statfs(path, &fs) < 0)
         return 0;
     return fs.f_type == PROC_MAGIC || fs.f_type == SYSFS_MAGIC ? cover(init, path) : 0;
@@ -128,8 +130,8 @@ static char *read_all(FILE *file) {
     return text;
 }
 
-/* The root of this mount namespace stays below the new one, and so does all that is mounted there. `mounts` is
- * /proc/self/mountinfo as it was before; `own` is where the new root was. */
+/* The old root of this mount namespace stays below the new one, with everything mounted there. mounts:
+ * /proc/self/mountinfo from before; own: where the new root was. */
 static int drop_old_mounts(struct init *init, char *mounts, const char *own) {
     size_t length = strlen(own);
     for (char *line = strtok(mounts, "\n"); line; line = strtok(NULL, "\n")) {
@@ -141,14 +143,14 @@ static int drop_old_mounts(struct init *init, char *mounts, const char *own) {
             continue;
         unescape(path);
         if (strncmp(path, own, length) == 0 && path[length] == '/')
-            continue; /* it has come along, and the image decides what is there now */
+            continue; /* it moved along, and the image decides what is there now */
         if (drop_mount(init, path) < 0)
             return -1;
     }
     return 0;
 }
 
-/* --no-pivot, for a root file system on ramfs, which cannot be pivoted away from. */
+/* --no-pivot: for a host whose root is a ramfs, where pivot_root cannot work. */
 static int move_and_chroot(struct init *init) {
     char link[32], own[4096];
     snprintf(link, sizeof(link), "/proc/self/fd/%d", init->root);
@@ -161,7 +163,7 @@ static int move_and_chroot(struct init *init) {
     if (!mounts)
         return fail(init, "read", "/proc/self/mountinfo");
     fclose(file);
-    /* A slave: neither the new root nor what is taken away may reach the host. */
+    /* Slaves: neither the new root nor the unmounting may propagate to the host. */
     if (fchdir(init->root) < 0)
         return fail(init, "fchdir", "/");
     struct mount_attr slave = {.propagation = MS_SLAVE};
@@ -182,12 +184,12 @@ int pivot(struct init *init) {
         return fail(init, "open", "/");
     if (fchdir(init->root) < 0)
         return fail(init, "fchdir", "/");
-    /* The old root is stacked below the new one at "/" (pivot_root(2), NOTES), and is then the working directory's. */
+    /* The old root is now below the new one at "/" (pivot_root(2), NOTES), and is the working directory. */
     if (pivot_root(".", ".") < 0)
         return fail(init, "pivot_root", "/");
     if (fchdir(old) < 0)
         return fail(init, "fchdir", "/");
-    /* A slave: its unmounting must not reach the host. */
+    /* Slaves: the unmounting must not propagate to the host. */
     if (set_attributes(old, 0, 0, MS_SLAVE, PLAN_MOUNT_RECURSIVE_PROPAGATION) < 0)
         return fail(init, "mount_setattr", "/");
     if (umount_detach(".") < 0)
@@ -208,7 +210,7 @@ int op_pivot_root(struct init *init, const struct op_pivot_root *args) {
     return init->root < 0 ? fail(init, "open", "/") : 0;
 }
 
-/* A clone of the container's own /dev/null, which must truly be one (CVE-2025-31133). */
+/* Clones the container's /dev/null, after checking that it is that device (CVE-2025-31133). */
 static int null_tree(struct init *init) {
     struct stat st;
     int fd = open_in_root(init->root, "/dev/null", O_PATH | O_NOFOLLOW, 0);
@@ -223,8 +225,8 @@ static int null_tree(struct init *init) {
     return tree < 0 ? fail(init, "open_tree", "/dev/null") : tree;
 }
 
-/* One empty mount for all masked directories: the first gets the mount itself, the others a clone of it. A mount that is
- * not attached yet could be cloned from Linux 6.15 on only (open_tree(2)). */
+/* All masked directories share one empty mount. The first gets the mount, and the others get clones: detached mounts
+ * can be cloned only since Linux 6.15 (open_tree(2)). */
 static int empty_tree(struct init *init, int empty, const char *path) {
     if (!init->empty_attached)
         return empty;

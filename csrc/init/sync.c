@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * init's side of the talk drawn in plan.h.
+ * init's side of the protocol in plan.h.
  */
 #include <errno.h>
 #include <string.h>
@@ -21,7 +21,7 @@ int sync_send(int fd, enum sync_message message, int32_t value, const void *payl
     errno = EINTR;
     for (int tries = 0; sent < 0 && errno == EINTR && tries < TRIES; tries++)
         sent = sendmsg(fd, &msg, MSG_NOSIGNAL);
-    if (sent >= 0 && sent != (ssize_t)(sizeof(header) + size)) /* a filter says that it is done, and it is not */
+    if (sent >= 0 && sent != (ssize_t)(sizeof(header) + size)) /* a filter reported success without sending */
         return errno = EPROTO, -1;
     return sent < 0 ? -1 : 0;
 }
@@ -64,7 +64,7 @@ int sync_send_failure(const struct init *init) {
     return 0;
 }
 
-/* The memory for the last words, by its descriptor. Without it the report is sent, which may work as well. */
+/* Maps the memory for a failure report. Without it, the report is sent, which may work too. */
 static void take_words(struct init *init, int fd) {
     char *words = mmap(NULL, SYNC_WORDS, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     close(fd);
@@ -72,7 +72,7 @@ static void take_words(struct init *init, int fd) {
 }
 
 int sync_receive(struct init *init, int fd) {
-    static char payload[SYNC_BYTES + 1]; /* no memory is asked for: a seccomp filter may be in force */
+    static char payload[SYNC_BYTES + 1]; /* allocates no memory: a seccomp filter may be in force */
     struct sync_header header;
     struct iovec parts[2] = {{&header, sizeof(header)}, {payload, SYNC_BYTES}};
     union {
@@ -101,7 +101,7 @@ int sync_receive(struct init *init, int fd) {
 }
 
 int op_sync(struct init *init, const struct op_sync *args) {
-    if (args->message == SYNC_STARTING) /* an exec's process outlives the runtime that began it */
+    if (args->message == SYNC_STARTING) /* the process of an exec outlives the runtime */
         prctl(PR_SET_PDEATHSIG, 0);
     if (sync_send(init->report, (enum sync_message)args->message, 0, NULL, 0) < 0)
         return fail(init, "sendmsg", "sync");
@@ -109,7 +109,7 @@ int op_sync(struct init *init, const struct op_sync *args) {
     if (answer < 0)
         return fail(init, "recvmsg", "sync");
     if (answer != SYNC_GO && answer != SYNC_STATE)
-        leave(1); /* the runtime has gone, or gave up: it knows why */
+        leave(1); /* the runtime died, or gave up and knows why */
     return 0;
 }
 
@@ -125,15 +125,15 @@ int op_close_range(struct init *init, const struct op_close_range *args) {
     return 0;
 }
 
-/* Waits for the one start that counts; its connection takes the place of the sync socket. */
+/* Waits for a start that completes. Its connection replaces the sync socket. */
 static int wait_for_start(struct init *init) {
     int listener = init->header->fds.start, connection;
     do {
         connection = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
         if (connection < 0 && errno != EINTR && errno != ECONNABORTED)
             leave(1);
-        /* One who connects and goes away without a word (a start that was killed), or before our answer (we stood still
-         * too long), has not started us: the socket's file is still there. */
+        /* A start that disconnects without a message (it was killed), or before the answer (init was stopped too long),
+         * does not count. The socket's file still exists. */
         if (connection >= 0 &&
             (sync_receive(init, connection) != SYNC_START || sync_send(connection, SYNC_STARTING, 0, NULL, 0) < 0)) {
             close(connection);
@@ -149,14 +149,15 @@ static int wait_for_start(struct init *init) {
 
 int op_created(struct init *init, const struct op_created *args) {
     (void)args;
-    /* A seccomp filter that is in force already must allow what start needs: better to say so now. */
+    /* A seccomp filter that is already in force must allow the system calls of start. Report it now rather than then.
+     * */
     if (accept4(-1, NULL, NULL, SOCK_CLOEXEC) >= 0)
         return fail_with(init, "accept4", "sync", EPERM, "the seccomp filter answers for it");
     if (errno != EBADF)
         return fail(init, "accept4", "sync");
     if (syscall(SYS_recvmsg, -1, NULL, 0) < 0 && errno != EBADF)
         return fail(init, "recvmsg", "sync");
-    /* From here on the end of the socket alone says that the runtime died: it may end right after its answer. */
+    /* From here on, only the end of the socket tells that the runtime died: it may exit right after its answer. */
     prctl(PR_SET_PDEATHSIG, 0);
     if (sync_send(init->report, SYNC_CREATED, 0, NULL, 0) < 0)
         return fail(init, "sendmsg", "sync");
@@ -165,7 +166,7 @@ int op_created(struct init *init, const struct op_created *args) {
         return fail(init, "recvmsg", "sync");
     if (answer != SYNC_GO && answer != SYNC_START)
         leave(1);
-    /* run: who created us starts us, and hears of it by the same socket */
+    /* run: the same runtime starts the container, over the same socket */
     close(answer == SYNC_START ? init->header->fds.start : init->report);
     return answer == SYNC_START ? 0 : wait_for_start(init);
 }
