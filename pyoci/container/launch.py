@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pyoci.container.options import LaunchOptions
     from pyoci.plan.order import LaunchPlan
 
-ENOENT, EACCES, EISDIR, ENOTDIR, EMFILE = 2, 13, 21, 20, 24
+ENOENT, ESRCH, ENOMEM, EACCES, EISDIR, ENOTDIR, EMFILE = 2, 3, 12, 13, 21, 20, 24
 CONFIG = "config.json"
 INIT = os.path.join(native.LIBEXEC, "pyoci-init")
 LOWERED = "lowering it takes CAP_SYS_RESOURCE, which this process does not have"
@@ -184,7 +184,7 @@ class Launch:
             self._replace(message.sender)
             return message if protocol.SYNC_CHILD in kinds else self.expect(*kinds)
         if message.kind == protocol.SYNC_FAILED:
-            raise failed(self.about, message.failure(), self._document)
+            raise self._failed(message.failure())
         if message.kind not in kinds:
             raise self._ended()
         if report.debugging and message.kind in _PROGRESS:
@@ -237,23 +237,40 @@ class Launch:
                 asked = setting.value if isinstance(setting, OomScoreAdj) else setting.shown()
                 raise SpecError(setting.where, reason, asked, hint, self._document) from error
 
+    def _failed(self, failure: native.Failure) -> PyociError:
+        """The error for a failed operation. One for want of memory, or of the container's init, may be the limit's."""
+        if failure.errno in (ESRCH, ENOMEM) and self._cgroup and self._cgroup.oom_kills():
+            return out_of_memory(self.about, self._cgroup)
+        return failed(self.about, failure, self._document)
+
     def _ended(self) -> PyociError:
         """Returns the error for an init that ended without a message."""
         assert self.child is not None
         native.wait_readable(self.child.pidfd, 2000)
         end = os.waitid(os.P_PID, self.child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         if end is not None and end.si_status == 0:  # it continued in a child
-            _reap(self.child.pid)
-            try:
-                end = os.waitid(os.P_PGID, self._group, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-            except ChildProcessError:
-                self._group = 0
+            for pid in (*self._gone, self.child.pid):
+                _reap(pid)
+            self._gone.clear()
+            end = self._end_of_unknown()
         if end is None or end.si_code == os.CLD_EXITED:
             return LaunchError(f"{self.about}: pyoci-init ended without a word")
         if end.si_status == SIGKILL and self._cgroup and self._cgroup.oom_kills():
             return out_of_memory(self.about, self._cgroup)
         hint = f": {FILTERED}" if end.si_status == SIGSYS else ""
         return LaunchError(f"{self.about}: pyoci-init was killed by signal {end.si_status}{hint}")
+
+    def _end_of_unknown(self) -> os.waitid_result | None:
+        """Returns how a child of init ended that had not said a word yet. Its socket is closed a little before."""
+        try:
+            for _ in range(1000):
+                end = os.waitid(os.P_PGID, self._group, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+                if end is not None:
+                    return end
+                time.sleep(0.002)
+        except ChildProcessError:
+            self._group = 0
+        return None
 
     def tell(self, options: LaunchOptions) -> None:
         """Sends the pidfd and writes the pid file that the caller asked for. Raises UsageError, PyociError."""
@@ -275,7 +292,7 @@ class Launch:
 def out_of_memory(about: str, group: Cgroup) -> OutOfMemory:
     """Returns the error for a launch that the kernel ended at the memory limit."""
     limit = group.memory_limit()
-    words = f"the kernel killed pyoci-init, out of memory ({limit}); raise /linux/resources/memory/limit"
+    words = f"out of memory: the kernel killed a process of its cgroup ({limit}); raise /linux/resources/memory/limit"
     return OutOfMemory(f"{about}: {words}")
 
 
