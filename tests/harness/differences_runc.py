@@ -498,4 +498,41 @@ RUNC = (
         "runtime/test_ps.py::test_ps_that_does_not_end",
         "runtime/test_ps.py::test_without_a_cgroup",
     ),
+    Difference(
+        "runc",
+        "SIGKILL for a container whose init is gone reaches nobody, if it has no PID namespace",
+        "runtime/test_control_groups.py::test_kill_reaches_what_a_dead_init_left",
+    ),
+    Difference(
+        "runc",
+        "a frozen group above the container's is not looked at",
+        "runtime/test_control_groups.py::test_create_below_a_frozen_group",
+        "runtime/test_control_groups.py::test_delete_below_a_frozen_group",
+    ),
+    Difference(
+        "runc",
+        "a cgroup mount is taken wherever it is, also in the root file system of a container",
+        "runtime/test_control_groups.py::test_hierarchies_of_a_container_are_not_the_hosts",
+    ),
+    Difference(
+        "runc",
+        "a limit of no huge pages needs the hugetlb controller, and reservations are not limited",
+        "runtime/test_control_groups.py::test_no_huge_pages_where_the_host_cannot_limit_them",
+        "runtime/test_control_groups.py::test_limit_of_huge_pages",
+    ),
+    Difference(
+        "runc",
+        "only with systemd is the group given to the root of a user namespace",
+        "runtime/test_control_groups.py::test_the_group_is_given_to_root_of_a_user_namespace",
+    ),
+    Difference(
+        "runc",
+        "the cgroups of a user namespace without a cgroup namespace are writable (CVE-2023-25809)",
+        "attacks/test_cgroups.py::test_user_namespace_without_a_cgroup_namespace",
+    ),
+    Difference(
+        "runc",
+        "the groups above a container's stay where a limit is refused",
+        "runtime/test_resources.py::test_refused_limit_undoes_all",
+    ),
 )

@@ -122,7 +122,9 @@ def test_refused_limit_undoes_all(runtime: Runtime) -> None:
     runtime.container(bundle.save())
     error = runtime.fails("create", "--bundle", bundle.path, bundle.name)
     file = "cpu.max" if host.unified() else "cpu.cfs_quota_us"
-    assert f"{file}: invalid argument (/linux/resources/cpu/quota asks for 1)" in error
+    assert file in error
+    if runtime.kind == "pyoci":
+        assert f"{file}: invalid argument (/linux/resources/cpu/quota asks for 1)" in error
     runtime.assert_clean()
     assert not any((host.CGROUP_ROOT / each / f"{bundle.name}-parent").exists() for each in host.controllers())
 
