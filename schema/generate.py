@@ -184,8 +184,8 @@ KEYWORDS = {
     "if", "then", "anyOf",
 }  # fmt: skip
 TYPES = {"string": "str", "integer": "int", "boolean": "bool"}
-# process comes first, so that its functions are called by its own name where config has it inside.
-DOCUMENTS = ("process", "config", "state")
+# Parts of config come first, so that their functions are called by their own names where config has them inside.
+DOCUMENTS = ("resources", "process", "config", "state")
 
 
 class Compiler:

@@ -124,6 +124,31 @@ def apply(directory: str, writes: list[Write]) -> None:
         waiting = refused
 
 
+def values(paths: list[str]) -> list[tuple[str, str]]:
+    """Returns the paths with their values, to be restored if a change fails. What cannot be read is left out."""
+    found = []
+    for path in dict.fromkeys(paths):
+        try:
+            value = read(path).strip()
+        except OSError:
+            continue
+        if path.endswith("/memory.oom_control"):
+            value = value.partition("\n")[0].rpartition(" ")[2]  # its first line is: oom_kill_disable 0
+        found.append((path, value))
+    return found
+
+
+def restore(before: list[tuple[str, str]]) -> None:
+    """Writes values back, as far as the kernel takes them. Twice, because one may have to wait for another."""
+    for _ in range(2):
+        for path, value in before:
+            for line in value.split("\n"):
+                try:
+                    write(path, line)
+                except OSError:
+                    pass
+
+
 def open_directory(path: str) -> int:
     """Returns a new descriptor of a cgroup, for clone3(2). Raises CgroupError."""
     try:

@@ -76,8 +76,13 @@ class V1(base.Cgroup):
             except OSError as error:
                 raise CgroupError(f"read {path}: {files.reason(error)}") from error
             steps = devices.transition(before, plan.exceptions)
-        self._write(plan.writes)
-        self._write_devices(steps)
+        kept = files.values([f"{self.paths[controller]}/{file}" for controller, file, _, _ in plan.writes])
+        try:
+            self._write(plan.writes)
+            self._write_devices(steps)
+        except CgroupError:
+            files.restore(kept)
+            raise
 
     def descriptor(self) -> int:
         """See Cgroup.descriptor: the directory in cgroup2, on a hybrid host."""

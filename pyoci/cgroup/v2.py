@@ -71,14 +71,16 @@ class V2(base.Cgroup):
         """See Cgroup.update."""
         self._available = _words(f"{self.directory}/cgroup.controllers")
         self._check_before_update(resources.get("memory") or {})
-        quota = "max"
-        cpu = resources.get("cpu") or {}
-        if cpu.get("period") and not cpu.get("quota"):
-            quota = self._read("cpu.max").split()[0]
+        resources, quota = self._with_current(resources)
         plan = self._plan(resources, -1, quota)
-        self._write(plan.writes)
-        if plan.rules:
-            self._attach(plan.code)
+        kept = files.values([f"{self.directory}/{file}" for _, file, _, _ in plan.writes])
+        try:
+            self._write(plan.writes)
+            if plan.rules:
+                self._attach(plan.code)
+        except CgroupError:
+            files.restore(kept)
+            raise
 
     def doors(self) -> tuple[bool, int]:
         """See Cgroup.doors."""
@@ -251,6 +253,19 @@ class V2(base.Cgroup):
             groups.setdefault(controller, []).append(each)
         for part in groups.values():
             files.apply(self.directory, part)
+
+    def _with_current(self, resources: Resources) -> tuple[Resources, str]:
+        """Returns the resources with the current limit of memory, if that of swap follows from it; and the current
+        first word of cpu.max, which stays if only a period is given.
+        """
+        memory, cpu, quota = resources.get("memory") or {}, resources.get("cpu") or {}, "max"
+        available = self._available or ()
+        if (memory.get("swap") or 0) > 0 and not memory.get("limit") and "memory" in available:
+            limit = self._read("memory.max").strip()
+            resources = {**resources, "memory": {**memory, "limit": -1 if limit == "max" else int(limit)}}
+        if cpu.get("period") and not cpu.get("quota") and "cpu" in available:
+            quota = self._read("cpu.max").split()[0]
+        return resources, quota
 
     def _check_before_update(self, memory: Memory) -> None:
         """Raises SpecError for a limit below the usage: v2 would kill, and v1 returns EBUSY (checkBeforeUpdate)."""

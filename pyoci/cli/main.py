@@ -32,6 +32,7 @@ VERBS = (
     ("exec", "run another program in a container"),
     ("pause", "freeze all processes of a container"),
     ("resume", "let the processes of a paused container go on"),
+    ("update", "change limits of a container"),
     ("ps", "show the processes of a container"),
     ("list", "list containers"),
     ("spec", "write a config.json to start from"),
@@ -40,7 +41,7 @@ VERBS = (
     ("pod", "run a pod from a manifest, without an engine"),
 )
 # Known by name, so that the error is plain. Podman calls the help of the first two.
-UNSUPPORTED = ("checkpoint", "restore", "update", "events", "mounts")
+UNSUPPORTED = ("checkpoint", "restore", "events", "mounts")
 
 
 def main(argv: list[str]) -> int:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _CHECKS: dict[str, Callable[[Any], tuple[Path, str] | None]] = {
     "config": checks.config,
     "process": checks.process,
+    "resources": checks.resources,
     "state": checks.state,
 }
 _OTHERS = 3  # how many further faults a message names
@@ -57,6 +58,13 @@ def process(document: Any, name: str = "process") -> ProcessConfig:
     return found
 
 
+def resources(document: Any, name: str = "resources") -> None:
+    """Checks ``linux.resources`` alone, as ``update`` gets it. Raises SpecError, UnsupportedError."""
+    shape("resources", document, name)
+    found = supported.config({"linux": {"resources": document}})
+    _refuse_unsupported(found and (found[0][2:], *found[1:]), name)
+
+
 def state(document: Any, name: str = "state") -> None:
     """Checks a container's state (runtime.md of the specification). Raises SpecError."""
     shape("state", document, name)
@@ -68,7 +76,7 @@ def pointer(path: Path) -> str:
 
 
 def faults(kind: str, document: Any) -> list[Path]:
-    """Returns the paths of the faults that jsonschema finds in a document of a kind ("config", "process", "state").
+    """Returns the paths of the faults that jsonschema finds in a document of a kind (a key of _CHECKS).
 
     Raises ImportError if jsonschema is not installed.
     """
@@ -86,7 +94,7 @@ def faults(kind: str, document: Any) -> list[Path]:
 
 
 def shape(kind: str, document: Any, name: str) -> None:
-    """Checks a document against the schema of its kind ("config", "process", "state"). Raises SpecError."""
+    """Checks a document against the schema of its kind (a key of _CHECKS). Raises SpecError."""
     fault = _CHECKS[kind](document)
     if fault is None:
         return

@@ -14,12 +14,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from pyoci.config.documents import Config, Process
+    from pyoci.config.documents import Config, Process, Resources
     from pyoci.config.normal import ContainerConfig
 
 LONGEST = 16 << 20  # bytes; documents of engines have tens of thousands
 PIPE_TIME = 4.0  # seconds in which a pipe must deliver a document
-S_IFIFO, S_IFREG = 0o010000, 0o100000
+S_IFIFO, S_IFREG, S_IFSOCK = 0o010000, 0o100000, 0o140000
 
 
 def config(bundle: str, file: str = "config.json") -> ContainerConfig:
@@ -44,6 +44,19 @@ def process(path: str) -> Process:
     check.shape("process", document, path)
     _complete(document)
     return document
+
+
+def resources(path: str) -> Resources:
+    """Returns the document of ``update --resources``: from a file, a pipe, or standard input (``-``). Not checked yet.
+
+    Raises SpecError, and PyociError if it cannot be read, or does not come through the pipe in PIPE_TIME seconds.
+    """
+    name = "standard input" if path == "-" else path
+    text = _read_open(0, name) if path == "-" else _read(path, pipe=True)
+    found: Resources = _document(text, name)
+    if not isinstance(found, dict):
+        raise SpecError("", "not an object", document=name)
+    return found
 
 
 def _document(text: bytes, name: str) -> Any:
@@ -78,16 +91,21 @@ def _read(path: str, pipe: bool = False) -> bytes:
     except (OSError, ValueError) as error:
         raise PyociError(f"read {path!r}: {_reason(error)}") from error
     try:
+        return _read_open(descriptor, path, pipe)
+    finally:
+        os.close(descriptor)
+
+
+def _read_open(descriptor: int, path: str, pipe: bool = True) -> bytes:
+    try:
         kind = os.fstat(descriptor).st_mode & 0o170000
-        if pipe and kind == S_IFIFO:
+        if pipe and kind in (S_IFIFO, S_IFSOCK):
             return _read_pipe(descriptor, path)
         if kind != S_IFREG:
-            raise PyociError(f"read {path!r}: it is not a regular file")
+            raise PyociError(f"read {path!r}: it is not a regular file{' or a pipe' if pipe else ''}")
         return _read_file(descriptor, path)
     except OSError as error:
         raise PyociError(f"read {path!r}: {_reason(error)}") from error
-    finally:
-        os.close(descriptor)
 
 
 def _read_file(descriptor: int, path: str) -> bytes:

@@ -14,7 +14,7 @@ from pyoci.errors import PyociError
 
 Schema = dict[str, Any]
 
-NAMES = ("config", "process", "state", "features")
+NAMES = ("config", "process", "resources", "state", "features")
 # Keywords of a file that must not be copied with its content. A "$schema" inside a schema would make jsonschema check
 # that part with another validator, without the types of check.py.
 _OF_THE_FILE = ("$schema", "$comment", "$defs")

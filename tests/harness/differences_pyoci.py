@@ -5,10 +5,4 @@ from __future__ import annotations
 
 from harness.difference import Difference
 
-PYOCI = (
-    Difference(
-        "pyoci",
-        "update comes with a later version, and is refused by name",
-        "engines/test_cri.py::test_update_of_resources",
-    ),
-)
+PYOCI: tuple[Difference, ...] = ()
