@@ -9,7 +9,7 @@ from pyoci.errors import CgroupError, SpecError, UnsupportedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import Mapping
 
     from pyoci.cgroup.hierarchies import Host
 
@@ -67,7 +67,7 @@ def manage(host: Host, path: str, manager: str) -> Cgroup:
     return _v1(path, paths)
 
 
-def from_state(data: dict[str, Any]) -> Cgroup:
+def from_state(data: Mapping[str, object]) -> Cgroup:
     """Returns the cgroup that state() described, perhaps in an earlier process.
 
     Raises CgroupError for anything else.
