@@ -61,10 +61,9 @@ static int confine(void) {
     return (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program);
 }
 
-/* Confines this process to the container's root, and sends its next child into the PID namespace, with few privileges.
- * */
+/* Confines this process to the container's root with few privileges. Its next child joins the PID namespace. */
 static int prepare(struct init *init, int socket) {
-    if (fchdir(init->root) < 0 || unshare(CLONE_NEWNS) < 0) /* which changes the working directory too */
+    if (fchdir(init->root) < 0 || unshare(CLONE_NEWNS) < 0) /* the working directory is then in the copy */
         return -1;
     init->root = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (pivot(init) < 0 || chdir("/") < 0 || setns(init->procfs, CLONE_NEWPID) < 0)
