@@ -254,7 +254,7 @@ class Launch:
             self._gone.clear()
             end = self._end_of_unknown()
         if end is None or end.si_code == os.CLD_EXITED:
-            return LaunchError(f"{self.about}: pyoci-init ended without a word")
+            return LaunchError(f"{self.about}: pyoci-init ended without a message")
         if end.si_status == SIGKILL and self._cgroup and self._cgroup.oom_kills():
             return out_of_memory(self.about, self._cgroup)
         hint = f": {FILTERED}" if end.si_status == SIGSYS else ""

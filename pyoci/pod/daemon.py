@@ -54,7 +54,7 @@ def detach(main: Callable[[Audience], int], keep: int, log: int, wait: float) ->
         os.close(reader)
     if report == "up":
         return True
-    silent = "its supervisor ended without a word; see supervisor.log in its directory"
+    silent = "its supervisor ended without a message; see supervisor.log in its directory"
     raise PodError(report.removeprefix("failed ") or silent)
 
 

@@ -79,7 +79,8 @@ class Job:
         if self._late:
             raise PodError(f"not done within {self._limit:g} s")
         if not data or end is None:
-            raise PodError("ended without a word" + (f", by signal {end.si_status}" if end and end.si_status else ""))
+            signal = f", by signal {end.si_status}" if end and end.si_status else ""
+            raise PodError(f"ended without a message{signal}")
         return _result(data)
 
 

@@ -125,7 +125,7 @@ class Runtime:
         """Calls the runtime, which must fail like a program, not crash; returns what it wrote to stderr."""
         result = self.call(*args, **how)
         assert 0 < result.code < 128 or result.code == 255, result  # runc's exec fails with 255
-        assert result.err.strip(), f"failed without a word: {result!r}"
+        assert result.err.strip(), f"failed without a message: {result!r}"
         assert "Traceback" not in result.err, result
         assert "panic:" not in result.err, result
         return result.err

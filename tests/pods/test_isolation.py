@@ -212,7 +212,7 @@ def test_a_killed_job_is_an_error_of_that_container(pods: Pods) -> None:
                 lambda: {("b", "start failed"), ("b", "clean up failed")} & set(pod.events()), "a killed job", 10
             )
         details = [event["detail"] for event in pod.inspect()["events"] if event["event"].endswith(" failed")]
-        assert "ended without a word, by signal 9" in details
+        assert "ended without a message, by signal 9" in details
         goes_on(pod, "a")
         runs = pod.member("b")["restarts"]
         wait_until(lambda: pod.member("b")["restarts"] > runs + 1, "more restarts of b", 10)

@@ -164,4 +164,4 @@ def test_fault(sanitized: Runtime, name: str) -> None:
     FAULTS[name](bundle)
     error = sanitized.refuses(bundle)
     assert "signal" not in error
-    assert "without a word" not in error
+    assert "without a message" not in error
