@@ -214,5 +214,7 @@ def test_a_killed_job_is_an_error_of_that_container(pods: Pods) -> None:
         details = [event["detail"] for event in pod.inspect()["events"] if event["event"].endswith(" failed")]
         assert "ended without a message, by signal 9" in details
         goes_on(pod, "a")
+        zombies = [pid for pid in inspection.descendants(supervisor) if "Z" in inspection.status(pid)["State"][:1]]
+        assert len(zombies) <= 1, zombies  # one may have ended just now
         runs = pod.member("b")["restarts"]
         wait_until(lambda: pod.member("b")["restarts"] > runs + 1, "more restarts of b", 10)

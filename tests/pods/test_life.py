@@ -176,6 +176,32 @@ def test_term_reaches_a_pod_whose_caller_had_it_blocked(pods: Pods) -> None:
     assert front.end().code == 0
 
 
+def test_interrupt_of_the_whole_process_group_counts_once(pods: Pods) -> None:
+    """As a terminal sends it; also to the jobs of the supervisor, of which there is nearly always one here."""
+    slow = "trap 'sleep 0.3; exit 0' TERM; echo up; while :; do sleep 1000 & wait $!; done"
+    path = pods.manifest(pods.container("a", slow), pods.container("b", "true"), restartPolicy="Always")
+    argv = [str(pods.runtime.command), "--root", str(pods.runtime.root), "pod", "run"]
+    argv += ["--restart-backoff", "0.001", str(path)]
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.setpgid(0, 0)
+        os.dup2(writer, 1)
+        os.dup2(writer, 2)
+        os.execv(argv[0], argv)
+    os.close(writer)
+    text = b""
+    while text.count(b"b             ended") < 3:
+        text += os.read(reader, 4096)
+    os.killpg(child, signal.SIGINT)
+    while piece := os.read(reader, 4096):
+        text += piece
+    os.close(reader)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, text
+    assert b"KILL sent" not in text
+    pods.assert_nothing_left()
+
+
 def test_interrupt_twice_does_not_wait(pods: Pods) -> None:
     path = pods.manifest(pods.container("a", DEAF), terminationGracePeriodSeconds=600)
     front = pods.front(path)

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
-from pyoci.pod.member import make
+import pytest
+
+from pyoci.pod.member import make, reason_of
 from pyoci.pod.termination import KILL, TERM, Backoff, Termination
 
 
@@ -88,3 +90,26 @@ def test_what_counts_as_a_good_end() -> None:
     for code, signalled, peaceful in cases:
         one.code, one.signalled = code, signalled
         assert one.peaceful is peaceful, (code, signalled)
+
+
+@pytest.mark.parametrize(
+    ("code", "signalled", "killed", "reason", "words"),
+    [
+        (0, 0, 0, "Completed", "exit status 0"),
+        (3, 0, 0, "Error", "exit status 3"),
+        (137, 0, 0, "Error", "exit status 137: signal 9"),
+        (137, 0, 1, "OOMKilled", "exit status 137: out of memory"),
+        (137, TERM, 1, "OOMKilled", "exit status 137: out of memory"),
+        (137, KILL, 0, "Error", "exit status 137: killed at the end of the grace period"),
+        (137, KILL, 2, "Error", "exit status 137; the kernel killed 2 of its processes before, out of memory"),
+        (143, TERM, 0, "Error", "exit status 143: ended by TERM"),
+        (143, 0, 0, "Error", "exit status 143: signal 15"),
+        (1, 0, 1, "Error", "exit status 1; the kernel killed 1 of its processes before, out of memory"),
+    ],
+)
+def test_words_of_an_end(code: int, signalled: int, killed: int, reason: str, words: str) -> None:
+    one = make("p", "container", None, 1.0)
+    one.begin(1, -1)
+    one.signalled = signalled
+    one.end(code, reason_of(code, one.signalled, killed))
+    assert (one.reason, one.words(killed)) == (reason, words)

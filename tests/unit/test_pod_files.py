@@ -134,6 +134,12 @@ def test_state_is_replaced(tmp_path: Path) -> None:
     saved = state.unknown("p")
     made.save(json.dumps(saved))
     assert made.load() == saved
+    with open(f"{made.path}/pod.json") as before:
+        made.save(json.dumps(saved | {"phase": "Running"}))
+        assert json.load(before) == saved  # who reads the old one reads all of it
+    assert sorted(os.listdir(made.path)) == [
+        "containers", "etc", "lock", "logs", "manifest.yaml", "pod.json", "shm", "volumes",
+    ]  # fmt: skip
     for damage in ("", "{", "[]", "null", '{"containers": []}', json.dumps(saved | {"containers": [{"name": "a"}]}),
                    json.dumps(saved | {"created": 1.5}), json.dumps(saved | {"events": [1]})):  # fmt: skip
         Path(made.path, "pod.json").write_text(damage)
