@@ -103,13 +103,19 @@ def test_memory_limit_works(runtime: Runtime) -> None:
     assert "oom_kill 0" not in (group(container.id, "memory") / events).read_text().splitlines()
 
 
-def test_tiny_memory_limit(runtime: Runtime) -> None:
-    """create may fail or the program may be killed; nothing hangs, and nothing is left."""
+@pytest.mark.parametrize("limit", [4096, 16 << 10, 64 << 10])
+def test_tiny_memory_limit(runtime: Runtime, limit: int) -> None:
+    """create fails, in one line that names the limit and its value; nothing hangs, and nothing is left."""
     group("", "memory")
     bundle = runtime.bundle().args("/bin/true")
-    bundle.linux["resources"]["memory"] = {"limit": 4096}
-    assert runtime.run(bundle, timeout=5).code != 0
-    runtime.ok("delete", "--force", bundle.name)
+    bundle.linux["resources"]["memory"] = {"limit": limit}
+    result = runtime.run(bundle, timeout=5)
+    assert result.code == 1, result
+    (line,) = result.err.splitlines()
+    assert "memory" in line
+    if runtime.kind == "pyoci":
+        file = "memory.max" if host.unified() else "memory.limit_in_bytes"
+        assert f"out of memory ({file} is {limit}); raise /linux/resources/memory/limit" in line
     runtime.assert_clean()
 
 

@@ -14,6 +14,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 FILE_LINES = 500
 FUNCTION_LINES = 50
 ARGUMENTS = 5
+UNTYPED_LINES = 25
 
 C_NOISE = re.compile(r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'', re.DOTALL)
 C_DIRECTIVE = re.compile(r"^[ \t]*#(?:[^\n]*\\\n)*[^\n]*", re.MULTILINE)
@@ -127,3 +128,14 @@ def test_functions_of_create_take_few_arguments(file: str) -> None:
     found = list(python_functions((REPOSITORY / "pyoci/container" / f"{file}.py").read_text()))
     assert len(found) > 1
     assert [(name, count) for name, _, count in found if count > ARGUMENTS] == []
+
+
+def test_documents_have_types() -> None:
+    """``dict[str, Any]`` lets a misspelt property pass; schema/ gives a type for each document."""
+    lines = [
+        f"{path.relative_to(REPOSITORY)}: {line.strip()}"
+        for path in sources(".py")
+        for line in path.read_text().splitlines()
+        if "dict[str, Any]" in line and path.is_relative_to(REPOSITORY / "pyoci")
+    ]
+    assert len(lines) < UNTYPED_LINES, "\n".join(lines)
