@@ -233,8 +233,7 @@ int op_user(struct init *init, const struct op_user *args) {
 int op_capset(struct init *init, const struct op_capset *args) {
     if (capset(args->effective, args->permitted, args->inheritable) < 0)
         return fail(init, "capset", "");
-    if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0)
-        return fail(init, "PR_CAP_AMBIENT_CLEAR_ALL", "");
+    /* The ambient set is empty: op_user has left nothing inheritable, which it is a part of (capabilities(7)). */
     for (int cap = 0; cap < CAPS_MAX; cap++)
         if (args->ambient >> cap & 1 && prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, cap, 0, 0) < 0)
             return fail_with(init, "PR_CAP_AMBIENT_RAISE", "", errno,

@@ -60,6 +60,30 @@ def test_cwd_of_exec_through_a_descriptor(runtime: Runtime, marker: str) -> None
         os.close(descriptor)
 
 
+@pytest.mark.parametrize("verb", ["run", "exec"])
+def test_cwd_through_a_preserved_descriptor(runtime: Runtime, marker: str, verb: str) -> None:
+    """The caller gives a directory of the host away: the program may have it, but does not begin in it."""
+    # in a PID namespace of the container, /proc/self names nothing before exec has become a member of it
+    container = runtime.start(runtime.bundle().drop_namespace("pid"))
+    descriptor = os.open(runtime.tmp, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        preserve = ["--preserve-fds", str(descriptor - 2)]
+        if verb == "run":
+            bundle = runtime.bundle().sh("echo began")
+            bundle.process["cwd"] = f"/proc/self/fd/{descriptor}"
+            result = runtime.run(bundle, *preserve, pass_fds=[descriptor])
+        else:
+            flags = [*preserve, "--cwd", f"/proc/self/fd/{descriptor}"]
+            result = container.exec("/bin/echo", "began", flags=flags, pass_fds=[descriptor])
+    finally:
+        os.close(descriptor)
+    assert result.code != 0, result
+    assert "began" not in result.out
+    if runtime.kind == "pyoci":
+        why = {"run": "too many levels of symbolic links", "exec": "outside of the container's root"}
+        assert why[verb] in result.err
+
+
 def test_program_through_a_descriptor(runtime: Runtime) -> None:
     tool = runtime.tmp / "tool"
     tool.write_text("#!/bin/sh\necho host program ran\n")

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from typing import Any
 
 import pytest
 from harness import inspection
-from harness.runtime import Runtime
+from harness.runtime import TIMEOUT, Runtime
 
 CHOWN, KILL, SETPCAP, NET_BIND_SERVICE, NET_RAW, SYS_PTRACE = 0, 5, 8, 10, 13, 19
 SETS = {
@@ -109,6 +111,32 @@ def test_no_warning_without_a_reason(runtime: Runtime) -> None:
     bundle = runtime.bundle().args("/bin/true")
     bundle.process["capabilities"] = dict.fromkeys(SETS, names)
     assert runtime.run(bundle).err == ""
+
+
+@pytest.mark.skipif(not shutil.which("setpriv"), reason="the host has no setpriv")
+@pytest.mark.parametrize("uid", [0, 1000])
+@pytest.mark.parametrize("verb", ["run", "exec"])
+def test_ambient_of_the_caller(runtime: Runtime, verb: str, uid: int) -> None:
+    """What the caller may inherit, its runtime may; no process in a container does."""
+    bundle = runtime.bundle()
+    bundle.process["user"] = {"uid": uid, "gid": uid}
+    if verb == "run":
+        bundle.args("/bin/cat", "/proc/self/status").save()
+        words = ["run", "--bundle", str(bundle.path), runtime.container(bundle).id]
+    else:
+        words = ["exec", runtime.start(bundle).id, "/bin/cat", "/proc/self/status"]
+    argv = [
+        "setpriv",
+        "--inh-caps=+net_raw",
+        "--ambient-caps=+net_raw",
+        runtime.command,
+        "--root",
+        runtime.root,
+        *words,
+    ]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=TIMEOUT, check=True)
+    status = inspection.parse_status(done.stdout)
+    assert (int(status["CapInh"], 16), int(status["CapAmb"], 16)) == (0, 0)
 
 
 def test_inheritable_alone(runtime: Runtime) -> None:
