@@ -31,13 +31,12 @@ enum plan_limits {
 
 enum plan_mount_flag {
     PLAN_MOUNT_RECURSIVE_ATTR = 1, /* AT_RECURSIVE for attr_set and attr_clr (rro and the like) */
-    PLAN_MOUNT_NOFOLLOW = 2,       /* dest-nofollow: the target's last part may not be a symlink */
-    PLAN_MOUNT_FILE = 4,           /* create a missing target as a file (else as a directory) */
-    PLAN_MOUNT_NO_SYMLINKS = 8,    /* no part of the target may be a symlink (proc, sysfs: CVE-2019-19921) */
-    PLAN_MOUNT_ON_PROC = 16,       /* the target may be on procfs (the lxcfs files) */
-    PLAN_MOUNT_PROC_SOURCE = 32,   /* a bind on /proc: the source must be a procfs */
-    PLAN_MOUNT_KEEP_MODE = 64,     /* a tmpfs without mode= takes the mode of the directory it covers */
-    PLAN_MOUNT_RECURSIVE_PROPAGATION = 128
+    PLAN_MOUNT_FILE = 2,           /* create a missing target as a file (else as a directory) */
+    PLAN_MOUNT_NO_SYMLINKS = 4,    /* no part of the target may be a symlink (proc, sysfs: CVE-2019-19921) */
+    PLAN_MOUNT_ON_PROC = 8,        /* the target may be on procfs (the lxcfs files) */
+    PLAN_MOUNT_PROC_SOURCE = 16,   /* a bind on /proc: the source must be a procfs */
+    PLAN_MOUNT_KEEP_MODE = 32,     /* a tmpfs without mode= takes the mode of the directory it covers */
+    PLAN_MOUNT_RECURSIVE_PROPAGATION = 64
 };
 
 /* The head of each operation. */

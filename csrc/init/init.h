@@ -77,7 +77,7 @@ int sync_receive(struct init *init, int fd);
 
 /* resolve.c */
 enum resolve_create { RESOLVE_EXISTING, RESOLVE_DIRECTORY, RESOLVE_FILE };
-/* Returns an O_PATH descriptor of `path` inside the root. flags: plan_mount_flags (NOFOLLOW, NO_SYMLINKS); create:
+/* Returns an O_PATH descriptor of `path` inside the root. flags: plan_mount_flag (NO_SYMLINKS); create:
  * whether to create what is missing. -1 with errno; `step` is then the system call that failed. */
 int resolve(const struct init *init, const char *path, int flags, enum resolve_create create, const char **step);
 /* The same for the parent of `path`. Stores the last part in `name`, a buffer of at least 256 bytes. */

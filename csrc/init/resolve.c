@@ -45,9 +45,7 @@ int open_regular(int root, const char *path) {
 }
 
 static int open_existing(const struct init *init, const char *path, int flags) {
-    /* Not with O_NOFOLLOW if symlinks are refused: both together would open the link itself (openat2(2)). */
-    uint64_t open_flags = O_PATH | (flags & PLAN_MOUNT_NOFOLLOW ? O_NOFOLLOW : 0);
-    return open_in_root(init->root, path, open_flags, flags & PLAN_MOUNT_NO_SYMLINKS ? RESOLVE_NO_SYMLINKS : 0);
+    return open_in_root(init->root, path, O_PATH, flags & PLAN_MOUNT_NO_SYMLINKS ? RESOLVE_NO_SYMLINKS : 0);
 }
 
 /* Moves `rest` to the start of its next component. Returns the length of that. */
@@ -112,7 +110,7 @@ static int make_path(const struct init *init, const char *path, int flags, enum 
         size_t before = used;
         used += (size_t)snprintf(done + used, sizeof(done) - used, "/%s", name);
 
-        int next = open_existing(init, done, last ? flags : flags & ~PLAN_MOUNT_NOFOLLOW);
+        int next = open_existing(init, done, flags);
         if (next < 0 && errno == ENOENT && strcmp(name, "..") != 0) {
             next = make_one(init, current, name, !last || create == RESOLVE_DIRECTORY, step);
             if (next < 0 && errno == EEXIST) {

@@ -22,7 +22,6 @@ CLEARED_NAMES = ((ATIME, "noatime|strictatime"), *ATTR_NAMES)
 PROPAGATION_NAMES = tuple((bit, name) for name, bit in PROPAGATION.items())
 FLAG_NAMES = (
     (protocol.PLAN_MOUNT_RECURSIVE_ATTR, "recursive"),
-    (protocol.PLAN_MOUNT_NOFOLLOW, "nofollow"),
     (protocol.PLAN_MOUNT_FILE, "file"),
     (protocol.PLAN_MOUNT_NO_SYMLINKS, "no symlinks"),
     (protocol.PLAN_MOUNT_ON_PROC, "on procfs"),
