@@ -182,6 +182,34 @@ def test_null_that_is_a_link(runtime: Runtime, outside: Path, by: str) -> None:
     assert Path("/proc/sys/kernel/domainname").read_text() == domain
 
 
+@pytest.mark.parametrize("command", ["touch", "mkfifo", "mkdir", "mknod -m 666 {} c 1 5;:"])
+def test_null_that_is_something_else(runtime: Runtime, command: str) -> None:
+    """Exchanged after the nodes were made: a mask by another device, or by a file, would show what that holds."""
+    bundle = runtime.bundle().sh("stat -c %t:%T /work/victim; head -c 1 /work/victim | od -An -tx1")
+    (bundle.rootfs / "work/victim").write_text("victim\n")
+    bundle.linux["maskedPaths"] = ["/work/victim"]
+    null = f"{bundle.rootfs}/dev/null"
+    make = command.replace("{}", null) if "{}" in command else f"{command} {null}"
+    bundle.hook("createContainer", f"rm {null} && {make}")
+    result = runtime.run(bundle, timeout=5)
+    assert result.code != 0, result
+    if runtime.kind == "pyoci":
+        assert "it is not the null device 1:3" in result.err
+    runtime.assert_clean()
+
+
+def test_terminal_of_another_devpts(runtime: Runtime) -> None:
+    """The host's multiplexer, bound over the container's: the terminal would be one of the host's."""
+    bundle = runtime.bundle().args("/bin/true")
+    bundle.process["terminal"] = True
+    bundle.hook("createContainer", f"mount --bind /dev/pts/ptmx {bundle.rootfs}/dev/pts/ptmx")
+    result = runtime.run(bundle, timeout=5)
+    assert result.code != 0, result
+    if runtime.kind == "pyoci":
+        assert "/dev/pts/ptmx: openat2: invalid cross-device link" in result.err
+    runtime.assert_clean()
+
+
 @pytest.mark.parametrize("name", ["console", "pts", "pts/0", "ptmx"])
 def test_console_in_a_hostile_dev(runtime: Runtime, outside: Path, name: str) -> None:
     """CVE-2025-52565: /dev/console is a pseudoterminal of the new devpts, or create refuses."""
