@@ -22,7 +22,7 @@ to that file too. Warnings and the lines of `--debug` go to stderr, or to the lo
 ENDING = """
 ## Verbs that are refused
 
-checkpoint, restore, events and mounts are not supported yet, and say so.
+checkpoint, restore and mounts are not supported yet, and say so.
 """
 
 

@@ -16,4 +16,8 @@ from pyoci.cgroup.hierarchies import Host, Mount, host
 from pyoci.cgroup.lookup import from_state, manage, resolve
 from pyoci.cgroup.plan import CgroupPlan
 
-__all__ = ["Cgroup", "Host", "Mount", "CgroupPlan", "from_state", "host", "manage", "owner", "resolve"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyoci.cgroup.oom import OomWatch
+
+__all__ = ["Cgroup", "Host", "Mount", "CgroupPlan", "OomWatch", "from_state", "host", "manage", "owner", "resolve"]

@@ -15,7 +15,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import TypedDict
 
+    from pyoci.cgroup.oom import OomWatch
     from pyoci.cgroup.resources import Wanted
+    from pyoci.cgroup.stats import Stats
     from pyoci.config.documents import Resources
 
     class Saved(TypedDict):
@@ -165,6 +167,16 @@ class Cgroup:
         """Returns the current memory limit with the name of its file, or "" if it is unknown."""
         return ""
 
+    def stats(self) -> Stats:
+        """Returns what the group has used: see stats.py. Raises CgroupError."""
+        raise NotImplementedError
+
+    def watch_oom(self) -> OomWatch:
+        """Returns what tells when the kernel kills a process of the group at its memory limit: see oom.py. The caller
+        closes it. Raises CgroupError.
+        """
+        raise NotImplementedError
+
     def delete(self, kill: bool = False) -> None:
         """Removes the group and those below it. Waits for processes that are about to end; with ``kill``, kills them
         first.
@@ -243,6 +255,10 @@ class Disabled(Cgroup):
     def frozen(self) -> bool:
         """Returns False."""
         return False
+
+    def stats(self) -> Stats:
+        """Raises CgroupError."""
+        raise CgroupError("statistics: the container was created with the cgroup manager disabled")
 
     def delete(self, kill: bool = False) -> None:
         """Does nothing."""

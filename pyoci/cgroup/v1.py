@@ -17,6 +17,8 @@ from pyoci.errors import CgroupError, SpecError, UsageError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyoci.cgroup.files import Write
+    from pyoci.cgroup.oom import OomWatch
+    from pyoci.cgroup.stats import Stats
     from pyoci.config.documents import Resources
 
 # The hierarchies to list processes from, first those to which a container is least likely to have write access.
@@ -191,6 +193,18 @@ class V1(base.Cgroup):
     def memory_limit(self) -> str:
         """See Cgroup.memory_limit."""
         return files.shown(f"{self.paths['memory']}/memory.limit_in_bytes") if "memory" in self.paths else ""
+
+    def stats(self) -> Stats:
+        """See Cgroup.stats."""
+        from pyoci.cgroup import stats_v1
+
+        return stats_v1.read(self.paths)
+
+    def watch_oom(self) -> OomWatch:
+        """See Cgroup.watch_oom."""
+        from pyoci.cgroup import oom
+
+        return oom.by_eventfd(self.paths["memory"], self.oom_kills) if "memory" in self.paths else oom.none()
 
     def delete(self, kill: bool = False) -> None:
         """See Cgroup.delete."""

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from pyoci.cgroup.files import Write
+    from pyoci.cgroup.oom import OomWatch
+    from pyoci.cgroup.stats import Stats
     from pyoci.config.documents import Memory, Resources
 
 _DELEGATE = "/sys/kernel/cgroup/delegate"
@@ -158,6 +160,18 @@ class V2(base.Cgroup):
     def memory_limit(self) -> str:
         """See Cgroup.memory_limit."""
         return files.shown(f"{self.directory}/memory.max")
+
+    def stats(self) -> Stats:
+        """See Cgroup.stats."""
+        from pyoci.cgroup import stats_v2
+
+        return stats_v2.read(self.directory)
+
+    def watch_oom(self) -> OomWatch:
+        """See Cgroup.watch_oom."""
+        from pyoci.cgroup import oom
+
+        return oom.by_poll(self.directory, self.oom_kills)
 
     def delete(self, kill: bool = False) -> None:
         """See Cgroup.delete."""

@@ -34,6 +34,7 @@ VERBS = (
     ("resume", "let the processes of a paused container go on"),
     ("update", "change limits of a container"),
     ("ps", "show the processes of a container"),
+    ("events", "print what a container uses, and when it runs out of memory"),
     ("list", "list containers"),
     ("spec", "write a config.json to start from"),
     ("features", "print what this runtime supports, as JSON"),
@@ -41,7 +42,7 @@ VERBS = (
     ("pod", "run a pod from a manifest, without an engine"),
 )
 # Known by name, so that the error is plain. Podman calls the help of the first two.
-UNSUPPORTED = ("checkpoint", "restore", "events", "mounts")
+UNSUPPORTED = ("checkpoint", "restore", "mounts")
 
 
 def main(argv: list[str]) -> int:
