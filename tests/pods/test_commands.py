@@ -284,7 +284,7 @@ def test_events_and_tables_hold_no_control_characters(pods: Pods) -> None:
     with Pod(pods, path.stem) as pod:
         texts = [error, pods.runtime.ok("pod", "inspect", pod.name).out, pods.runtime.ok("pod", "ps").out]
         assert "[31m" in texts[1]
-        assert max(len(event["detail"]) for event in pod.inspect()["events"]) == 1000
+        assert max(len(event["detail"]) for event in pod.inspect()["events"]) <= 1000
         assert r"x=\x1b[31mred" in texts[1]
         assert all(text.replace("\n", "").isprintable() for text in texts), texts
 

@@ -74,8 +74,9 @@ def test_failed_init_container_is_tried_again(pods: Pods) -> None:
 
 
 def test_start_error_fails_the_pod_in_one_line(pods: Pods) -> None:
-    path = pods.manifest(pods.container("a"), pods.container("b", command=["/nothing/here"]))
-    error = pods.runtime.fails("pod", "run", "-d", path)
+    slow = pods.container("a", "trap 'sleep 0.5; exit 0' TERM; while :; do sleep 1000 & wait $!; done")
+    path = pods.manifest(slow, pods.container("b", command=["/nothing/here"]))
+    error = pods.runtime.fails("pod", "run", "-d", path)  # returns when the pod has ended, so that rm can follow
     assert error.count("\n") == 1
     assert "container b: " in error
     assert "/nothing/here" in error

@@ -229,12 +229,19 @@ def test_no_container_writes_into_the_image(pods: Pods) -> None:
     assert snapshot() == before
 
 
+def test_root_directory_has_the_image_s_owner_and_mode(pods: Pods) -> None:
+    pods.image.chmod(0o751)
+    os.chown(pods.image, 1234, 4321)
+    assert pods.output(pods.container("a", "stat -c '%a %u %g' /")) == "a            | 751 1234 4321\n"
+
+
 def test_deep_directories_are_removed(pods: Pods) -> None:
     """A container must not be able to make its pod unremovable."""
     script = """
+        way=$(printf 'd/%.0s' $(seq 700))
         for base in /v /; do
-            cd $base; i=0
-            while [ $i -lt 1500 ]; do mkdir -p d/file; ln -s / d/link; cd d; i=$((i+1)); done
+            cd $base
+            for i in 1 2 3; do mkdir -p ${way}file; ln -s / d/link; cd $way; done
         done
         echo deep
     """

@@ -54,7 +54,7 @@ def test_killed() -> None:
     job = Job(forever, 100)
     assert not readable(job.pidfd, 0.05)
     job.kill()
-    with pytest.raises(PodError, match="^ended without a word, by signal 9$"):
+    with pytest.raises(PodError, match="^ended without a message, by signal 9$"):
         job.result()
 
 
