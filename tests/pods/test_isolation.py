@@ -223,7 +223,7 @@ def test_a_start_that_is_held_up_holds_up_nobody(pods: Pods) -> None:
 def test_a_killed_job_is_an_error_of_that_container(pods: Pods) -> None:
     """The process that makes or removes a container is killed, as the kernel out of memory might: the pod goes on."""
     containers = (pods.container("a", SPEAKS), pods.container("b", "usleep 100000"))
-    flags = ("--restart-backoff", "0.1")
+    flags = ("--restart-backoff", "0.01")
     with pods.start(*containers, restartPolicy="Always", flags=flags) as pod:
         supervisor = pod.inspect()["supervisor"]
         children = f"/proc/{supervisor}/task/{supervisor}/children"
