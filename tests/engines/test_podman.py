@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from harness import host
+from harness import host, inspection
 from harness.console import Terminal
 from harness.plugin import kind
 from harness.podman import IMAGE, PAUSE_IMAGE, Podman
@@ -210,6 +210,17 @@ def test_pause_and_unpause(podman: Podman, running: str) -> None:
     podman.ok("pause", running)
     podman.ok("unpause", running)
     assert podman.ok("exec", running, "/bin/echo", "alive") == "alive\n"
+
+
+def test_update_and_top(podman: Podman, running: str) -> None:
+    """podman update names a file with the limits."""
+    podman.ok("update", "--memory", "96m", "--cpus", "0.5", running)
+    pid = int(podman.ok("inspect", "--format", "{{.State.Pid}}", running))
+    groups = inspection.cgroups(pid)
+    path = next(path for names, path in groups.items() if not names or "memory" in names.split(",")).lstrip("/")
+    file = f"{path}/memory.max" if host.unified() else f"memory/{path}/memory.limit_in_bytes"
+    assert (host.CGROUP_ROOT / file).read_text() == f"{96 << 20}\n"
+    assert "sleep 100" in podman.ok("top", running)
 
 
 def test_init_flag(podman: Podman) -> None:
