@@ -192,7 +192,7 @@ def test_poststart_that_fails_in_a_joined_pid_namespace(runtime: Runtime) -> Non
         container = runtime.create(bundle)
         runtime.fails("start", container.id)
         wait_until(lambda: not asleep(seconds), "the end of the child")
-        container.delete()
+        runtime.ok("delete", "--force", container.id)
 
 
 def test_terminal_in_a_joined_pid_namespace(runtime: Runtime) -> None:
@@ -203,17 +203,32 @@ def test_terminal_in_a_joined_pid_namespace(runtime: Runtime) -> None:
         assert runtime.output(bundle).split() == ["/dev/pts/0", "mine"]
 
 
-@pytest.mark.parametrize("early", [False, True])
-def test_hooks_and_pid_file_name_the_same_process(runtime: Runtime, early: bool) -> None:
+def test_hooks_and_pid_file_name_the_same_process(runtime: Runtime) -> None:
     """In a joined PID namespace another process goes on than the one that was cloned first."""
     with sandbox(runtime) as other:
         seen = runtime.tmp / "seen"
         bundle = runtime.bundle().args("/bin/sleep", "100").namespace("pid", f"/proc/{other.pid}/ns/pid")
-        bundle.hook("createRuntime" if early else "poststart", f"cat >{seen}")
+        bundle.hook("poststart", f"cat >{seen}")
         with runtime.start(bundle) as container:
             assert container.state()["pid"] == container.pid
             assert f'"pid":{container.pid},' in seen.read_text().replace(" ", "")
             assert inspection_line(container.pid) == "/bin/sleep 100"
+
+
+@pytest.mark.parametrize("stage", ["prestart", "createRuntime"])
+def test_early_hooks_find_the_namespaces_by_the_pid(runtime: Runtime, stage: str) -> None:
+    """Before the root is pivoted the process that they are told of is in all of the container's namespaces, whichever
+    process is its first one in the end: the member of a joined PID namespace comes when nothing can be taken from it."""
+    kinds = ("net", "ipc", "uts", "mnt")
+    with sandbox(runtime) as other:
+        seen = runtime.tmp / "seen"
+        bundle = runtime.bundle().args("/bin/sleep", "100").namespace("pid", f"/proc/{other.pid}/ns/pid")
+        links = " ".join(f"/proc/$pid/ns/{kind}" for kind in kinds)
+        bundle.hook(
+            stage, f"pid=$(sed 's/.*\"pid\": *\\([0-9]*\\).*/\\1/'); for l in {links}; do readlink $l; done >{seen}"
+        )
+        with runtime.start(bundle) as container:
+            assert seen.read_text().split() == [os.readlink(f"/proc/{container.pid}/ns/{kind}") for kind in kinds]
 
 
 def test_caller_that_ignores_children(runtime: Runtime) -> None:
