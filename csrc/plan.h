@@ -25,8 +25,8 @@
 enum plan_limits {
     PLAN_MAGIC = 0x70796f64, /* "pyod" */
     PLAN_SLOTS_MAX = 4096,
-    SYNC_BYTES = 131072, /* the longest message on a sync socket */
-    SYNC_WORDS = 4096    /* the memory for a failure report */
+    SYNC_BYTES = 131072,     /* the longest message on a sync socket */
+    SYNC_REPORT_BYTES = 4096 /* the memory for a failure report */
 };
 
 enum plan_mount_flag {

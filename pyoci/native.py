@@ -11,7 +11,7 @@ import os
 
 from pyoci._native import ffi, lib
 from pyoci.errors import plain
-from pyoci.protocol import SYNC_WORDS
+from pyoci.protocol import SYNC_REPORT_BYTES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -123,14 +123,14 @@ def send(fd: int, message: int, value: int = 0, payload: bytes = b"", passed: in
     _checked(lib.pyoci_send(fd, message, value, payload, len(payload), passed), "sendmsg", "sync")
 
 
-def words() -> int:
-    """New memory for init's last words, as a descriptor to pass (csrc/plan.h)."""
-    return _checked(lib.pyoci_words(), "memfd_create", "words")
+def report_memory() -> int:
+    """Returns a descriptor of new memory for init's report of a failure (csrc/plan.h)."""
+    return _checked(lib.pyoci_report_memory(), "memfd_create", "report memory")
 
 
-def last_words(descriptor: int) -> Message:
-    """What init has written there: a SYNC_FAILED; or SYNC_NONE. Whatever is in the container may have written it."""
-    data = os.pread(descriptor, SYNC_WORDS, 0)
+def read_report(descriptor: int) -> Message:
+    """Returns what init has written: a SYNC_FAILED, or SYNC_NONE. The container may have written it as well."""
+    data = os.pread(descriptor, SYNC_REPORT_BYTES, 0)
     head = ffi.new("struct sync_header *")
     size = ffi.sizeof("struct sync_header")
     ffi.memmove(head, data, size)

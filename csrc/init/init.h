@@ -20,13 +20,13 @@ struct init {
     const struct plan_op *op; /* the current operation, */
     uint32_t index;           /* and its index */
     const char *strings;
-    int report;  /* where SYNC_FAILED is sent: the sync socket, later the connection of start */
-    int root;    /* O_PATH on the container's root; every in-root path is resolved below it */
-    int procfs;  /* the PID namespace for procfs, or -1: init's own */
-    int *slots;  /* descriptors of detached mounts, PLAN_SLOTS_MAX */
-    char *state; /* the state document for hooks, NUL-terminated */
-    char *words; /* SYNC_WORDS bytes of memory for a failure report, or NULL */
-    char **argv; /* PLAN_PROGRAM */
+    int report;          /* where SYNC_FAILED is sent: the sync socket, later the connection of start */
+    int root;            /* O_PATH on the container's root; every in-root path is resolved below it */
+    int procfs;          /* the PID namespace for procfs, or -1: init's own */
+    int *slots;          /* descriptors of detached mounts, PLAN_SLOTS_MAX */
+    char *state;         /* the state document for hooks, NUL-terminated */
+    char *report_memory; /* SYNC_REPORT_BYTES of memory for a failure report, or NULL */
+    char **argv;         /* PLAN_PROGRAM */
     char **env;
     const char *program; /* argv[0], resolved */
     bool empty_attached; /* the mount that masks directories is attached */

@@ -56,19 +56,19 @@ int sync_send_failure(const struct init *init) {
         size += length;
     }
     memcpy(payload, &failure, sizeof(failure));
-    if (!init->words)
+    if (!init->report_memory)
         return sync_send(init->report, SYNC_FAILED, init->failure.error, payload, size);
     const struct sync_header header = {SYNC_FAILED, init->failure.error, (uint32_t)size};
-    memcpy(init->words + sizeof(header), payload, size);
-    memcpy(init->words, &header, sizeof(header));
+    memcpy(init->report_memory + sizeof(header), payload, size);
+    memcpy(init->report_memory, &header, sizeof(header));
     return 0;
 }
 
 /* Maps the memory for a failure report. Without it, the report is sent, which may work too. */
-static void take_words(struct init *init, int fd) {
-    char *words = mmap(NULL, SYNC_WORDS, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+static void map_report_memory(struct init *init, int fd) {
+    char *memory = mmap(NULL, SYNC_REPORT_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     close(fd);
-    init->words = words == MAP_FAILED ? NULL : words;
+    init->report_memory = memory == MAP_FAILED ? NULL : memory;
 }
 
 int sync_receive(struct init *init, int fd) {
@@ -87,7 +87,7 @@ int sync_receive(struct init *init, int fd) {
         got = recvmsg(fd, &msg, MSG_CMSG_CLOEXEC);
     const struct cmsghdr *came = got > 0 ? CMSG_FIRSTHDR(&msg) : NULL;
     if (came && came->cmsg_type == SCM_RIGHTS && came->cmsg_len == CMSG_LEN(sizeof(int)))
-        take_words(init, *(const int *)CMSG_DATA(came));
+        map_report_memory(init, *(const int *)CMSG_DATA(came));
     if (got < (ssize_t)sizeof(header) || header.size != (size_t)got - sizeof(header)) {
         if (got > 0)
             errno = EBADMSG;

@@ -164,9 +164,9 @@ int pyoci_send(int fd, uint32_t message, int32_t value, const char *payload, uin
     return result(sendmsg(fd, &msg, MSG_NOSIGNAL));
 }
 
-int pyoci_words(void) {
-    int fd = new_memfd("pyoci-words", 0);
-    if (fd >= 0 && ftruncate(fd, SYNC_WORDS) == 0)
+int pyoci_report_memory(void) {
+    int fd = new_memfd("pyoci-report", 0);
+    if (fd >= 0 && ftruncate(fd, SYNC_REPORT_BYTES) == 0)
         return fd;
     int error = errno;
     if (fd >= 0)

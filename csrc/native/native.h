@@ -39,7 +39,7 @@ int pyoci_socketpair(int *pair);
 int pyoci_listen(const char *path);
 int pyoci_connect(const char *path);
 int pyoci_send(int fd, uint32_t message, int32_t value, const char *payload, uint32_t size, int passed);
-int pyoci_words(void);
+int pyoci_report_memory(void);
 int pyoci_receive(int fd, int timeout, struct sync_header *header, int32_t *sender, char *payload, uint32_t room);
 
 /* A program of the host. args and env end with NULL; env NULL: the environment of this process. */

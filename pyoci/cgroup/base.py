@@ -75,7 +75,7 @@ class Cgroup:
         """
         raise NotImplementedError
 
-    def doors(self) -> tuple[bool, int]:
+    def planned_entries(self) -> tuple[bool, int]:
         """Returns whether there will be a descriptor(), and the number of entries()."""
         return False, 0
 
@@ -147,7 +147,7 @@ class Cgroup:
         """Returns whether this group itself is frozen (not only one above it)."""
         raise NotImplementedError
 
-    def stands(self) -> bool:
+    def cannot_run(self) -> bool:
         """Returns whether its processes cannot run: the group, or one above it, is frozen."""
         return False
 

@@ -188,11 +188,11 @@ class _History:
         """Returns the exceptions that remain: device and access."""
         found: dict[Key, int] = {}
         for key, bit in self._made:
-            if self._stands(key, bit):
+            if self._remains(key, bit):
                 found[key] = found.get(key, 0) | bit
         return found
 
-    def _stands(self, key: Key, bit: int) -> bool:
+    def _remains(self, key: Key, bit: int) -> bool:
         made = self._made.get((key, bit), 0)
         return made > 0 and all(self._taken.get((wide, bit), 0) < made for wide in _covering(key))
 
@@ -203,7 +203,7 @@ class _History:
         if (major == ANY) != (minor == ANY):  # those that have the other number instead
             others += self._crossing(self._wide.get((kind, major != ANY, bit)), bit)
         for other in others:
-            if self._stands(other, bit):
+            if self._remains(other, bit):
                 hint = "put the wider rule first, or leave it out"
                 verb = "allow" if rule.allow else "deny"
                 what = f"cgroup v1 cannot {verb} {_text(key, rule.access)} out of {_text(other, self._access(other))}"
@@ -213,13 +213,13 @@ class _History:
         """Returns an existing one, if there is any, and forgets those that are gone."""
         while keys:
             key = next(iter(keys))
-            if self._stands(key, bit):
+            if self._remains(key, bit):
                 yield key
                 return
             del keys[key]
 
     def _access(self, key: Key) -> int:
-        return sum(bit for bit in EACH[ALL] if self._stands(key, bit))
+        return sum(bit for bit in EACH[ALL] if self._remains(key, bit))
 
 
 def _covering(key: Key) -> tuple[Key, ...]:

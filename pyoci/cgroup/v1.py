@@ -90,8 +90,8 @@ class V1(base.Cgroup):
         """See Cgroup.descriptor: the directory in cgroup2, on a hybrid host."""
         return files.open_directory(self.paths[UNIFIED]) if UNIFIED in self.paths else -1
 
-    def doors(self) -> tuple[bool, int]:
-        """See Cgroup.doors."""
+    def planned_entries(self) -> tuple[bool, int]:
+        """See Cgroup.planned_entries."""
         unified = UNIFIED in self.paths
         return unified, len(self._directories()) - unified
 
@@ -137,14 +137,14 @@ class V1(base.Cgroup):
         freezer = self.paths.get("freezer")
         deadline = directories.Deadline()
         while True:
-            stands = freezer is not None and self._freeze(_FREEZE_BEFORE_KILL)
+            frozen = freezer is not None and self._freeze(_FREEZE_BEFORE_KILL)
             try:
                 now = self._signal_each(signum)
             finally:
                 if freezer is not None:
                     self._release(freezer)
             reached += now
-            if stands or not now or not deadline.left():
+            if frozen or not now or not deadline.left():
                 return reached
 
     def freeze(self) -> None:
@@ -178,13 +178,13 @@ class V1(base.Cgroup):
         except OSError:
             return False
 
-    def stands(self) -> bool:
-        """See Cgroup.stands."""
+    def cannot_run(self) -> bool:
+        """See Cgroup.cannot_run."""
         return "freezer" in self.paths and _state(self.paths["freezer"]) != "THAWED"
 
     def unkillable(self) -> bool:
         """See Cgroup.unkillable."""
-        return self.stands()
+        return self.cannot_run()
 
     def oom_kills(self) -> int:
         """See Cgroup.oom_kills; ``oom_kill`` of memory.oom_control (cgroup-v1/memory.rst, Linux 4.13)."""

@@ -84,8 +84,8 @@ class V2(base.Cgroup):
             files.restore(kept)
             raise
 
-    def doors(self) -> tuple[bool, int]:
-        """See Cgroup.doors."""
+    def planned_entries(self) -> tuple[bool, int]:
+        """See Cgroup.planned_entries."""
         return True, 0
 
     def descriptor(self) -> int:
@@ -149,8 +149,8 @@ class V2(base.Cgroup):
         except OSError:
             return False
 
-    def stands(self) -> bool:
-        """See Cgroup.stands; ``frozen`` of cgroup.events also tells of a frozen group above (cgroup-v2.rst)."""
+    def cannot_run(self) -> bool:
+        """See Cgroup.cannot_run; ``frozen`` of cgroup.events also tells of a frozen group above (cgroup-v2.rst)."""
         return files.counter(f"{self.directory}/cgroup.events", "frozen") == 1
 
     def oom_kills(self) -> int:

@@ -112,7 +112,7 @@ def _refuse_unsupported(found: supported.Found | None, name: str) -> None:
     if found is not None:
         path, support, value = found
         shown = None if isinstance(value, (dict, list)) else value
-        raise UnsupportedError(pointer(path), f"{support.words} are not supported yet", shown, "leave it out", name)
+        raise UnsupportedError(pointer(path), f"{support.subject} are not supported yet", shown, "leave it out", name)
 
 
 def _apply(found: rules.Fault | None, name: str) -> None:

@@ -211,7 +211,7 @@ def _paths(paths: Iterable[str], where: str) -> list[Placed]:
     return list(found.items())
 
 
-def _propagation(wish: str) -> tuple[int, bool]:
-    wish = wish or _DEFAULT_PROPAGATION
-    recursive = wish[:1] == "r"
-    return PROPAGATION[wish[1:] if recursive else wish], recursive
+def _propagation(wanted: str) -> tuple[int, bool]:
+    wanted = wanted or _DEFAULT_PROPAGATION
+    recursive = wanted[:1] == "r"
+    return PROPAGATION[wanted[1:] if recursive else wanted], recursive

@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 class Support:
     """What happens to a property.
 
-    where: the file in pyoci/ to read first, if it is supported; words: what it is, in the plural, if it is refused;
+    where: the file in pyoci/ to read first, if it is supported; subject: what it is, in the plural, if it is refused;
     reason: why it has no effect, if it is ignored; present: whether it is refused even if its value asks for nothing.
     """
 
-    __slots__ = ("present", "reason", "where", "words")
+    __slots__ = ("present", "reason", "where", "subject")
 
-    def __init__(self, where: str = "", words: str = "", reason: str = "", present: bool = False) -> None:
+    def __init__(self, where: str = "", subject: str = "", reason: str = "", present: bool = False) -> None:
         self.where = where
-        self.words = words
+        self.subject = subject
         self.reason = reason
         self.present = present
 
@@ -38,13 +38,13 @@ def built(where: str) -> Support:
     return Support(where=where)
 
 
-def refused(words: str, present: bool = False) -> Support:
+def refused(subject: str, present: bool = False) -> Support:
     """Returns the row of an unsupported property.
 
     It is accepted only if its value asks for nothing: zero, false, an empty text or array (docker sends ``"blockIO":
     {"weight": 0}``). With ``present`` it is always refused.
     """
-    return Support(words=words, present=present)
+    return Support(subject=subject, present=present)
 
 
 def ignored(reason: str) -> Support:
@@ -202,7 +202,7 @@ def _refused() -> Tree:
     """
     tree: Tree = {}
     for row, support in TABLE.items():
-        if not support.words or row[0] != "/":
+        if not support.subject or row[0] != "/":
             continue
         path, equals, value = row.partition("=")
         *parts, last = path.split("/")[1:] + ([value] if equals else [])

@@ -89,8 +89,8 @@ class Creation:
     def _first_state(self, directory: str) -> State:
         """Returns the first state, which has only the cgroup. It is not saved: after a crash, the link that
         remember_init() wrote is enough."""
-        born = {"id": self.request.id, "pid": 0, "started": 0, "boot": processes.boot_id()}
-        state = State(directory, {**self.intent.kept, **born, "created": now(), "owner": owner()})
+        begin = {"id": self.request.id, "pid": 0, "started": 0, "boot": processes.boot_id()}
+        state = State(directory, {**self.intent.kept, **begin, "created": now(), "owner": owner()})
         state.remember_init()
         return state
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 
 from pyoci.errors import SpecError, StateError, reason
-from pyoci.plan.facts import Doors, Facts
+from pyoci.plan.facts import CgroupEntry, Facts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def for_create(request: Request, host: Host, group: Cgroup) -> Facts:
     facts.extra_env = options.extra_env
     facts.no_pivot = options.no_pivot
     facts.keyring = "" if options.no_new_keyring else f"_ses.{request.id}"
-    facts.cgroup = _doors(group)
+    facts.cgroup = _cgroup_entry(group)
     facts.cgroup_unified = host.unified
     facts.cgroup_directories = [
         (mount.names, mount.mountpoint + group.path) for mount in host.mounts if mount.unified == host.unified
@@ -42,7 +42,7 @@ def for_create(request: Request, host: Host, group: Cgroup) -> Facts:
 def for_exec(state: State, group: Cgroup, options: ExecOptions) -> Facts:
     """Returns the facts for ``exec``, which ``create`` left in the state directory. group: for the new process."""
     facts = Facts(state.bundle)
-    facts.cgroup = _doors(group)
+    facts.cgroup = _cgroup_entry(group)
     facts.personality = state.personality if state.personality >= 0 else None
     facts.preserve_fds = options.preserve_fds
     facts.extra_env = options.extra_env
@@ -68,8 +68,8 @@ def _filter(state: State) -> bytes:
     return program
 
 
-def _doors(group: Cgroup) -> Doors:
-    return Doors(group.path, group.attaches, *group.doors())
+def _cgroup_entry(group: Cgroup) -> CgroupEntry:
+    return CgroupEntry(group.path, group.attaches, *group.planned_entries())
 
 
 def _rootfs(config: ContainerConfig, bundle: str) -> str:

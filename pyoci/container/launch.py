@@ -7,7 +7,7 @@ import os
 import time
 
 from pyoci import native, protocol, report
-from pyoci.container import patience, pidfile, processes
+from pyoci.container import pidfile, processes, waiting
 from pyoci.errors import LaunchError, OutOfMemory, PyociError, SpecError, hook_words, reason
 from pyoci.kernel.signals import SIGKILL, SIGSYS
 from pyoci.plan import encode, ops
@@ -63,7 +63,7 @@ class Launch:
         "_opened",
         "_plan",
         "_sync",
-        "_words",
+        "_report_memory",
         "about",
         "child",
         "finished",
@@ -73,7 +73,7 @@ class Launch:
         self.about = about
         self._document = document
         self._plan = plan
-        self._sync = self._words = -1
+        self._sync = self._report_memory = -1
         self._opened: list[int] = []
         self._clones = plan.early_clones + plan.late_clones
         self._group = 0  # the first child leads a process group, which complete children leave
@@ -138,20 +138,20 @@ class Launch:
         self._sync, remote = native.socketpair()
         self._keep(remote)
         if self._plan.filtered:
-            self._words = self._keep(native.words())
-        native.send(self._sync, protocol.SYNC_GO, passed=self._words)
+            self._report_memory = self._keep(native.report_memory())
+        native.send(self._sync, protocol.SYNC_GO, passed=self._report_memory)
         for message in ahead:
             native.send(self._sync, message)
         preserved = [_inherited(number) for number in range(3, 3 + layout.preserve)]
-        doors = group.entries() if group else []
+        entries = group.entries() if group else []
         into = group.descriptor() if group else -1
         if into >= 0:
-            doors.insert(0, into)
-        fds = [*stdio, *preserved, plan, remote, listener, console, *joined, *doors]
+            entries.insert(0, into)
+        fds = [*stdio, *preserved, plan, remote, listener, console, *joined, *entries]
         try:
             pid, pidfd = native.spawn(init, fds, layout.plan, layout.sync)
         finally:
-            for descriptor in doors:
+            for descriptor in entries:
                 os.close(descriptor)
         self.child = Child(pid, pidfd)
         self._group = pid
@@ -176,9 +176,9 @@ class Launch:
         is a child of this process.
         """
         assert self.child is not None
-        message = patience.receive(self._sync, self.about, self.child.pid, lambda: self._cgroup)
-        if message.kind == protocol.SYNC_NONE and self._words >= 0:
-            message = native.last_words(self._words)
+        message = waiting.receive(self._sync, self.about, self.child.pid, lambda: self._cgroup)
+        if message.kind == protocol.SYNC_NONE and self._report_memory >= 0:
+            message = native.read_report(self._report_memory)
         if message.kind == protocol.SYNC_CHILD and self._clones:
             self._clones -= 1
             self._replace(message.sender)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 
 from pyoci import native, protocol, report
-from pyoci.container import hooks, launch, patience
+from pyoci.container import hooks, launch, waiting
 from pyoci.container.state import State
 from pyoci.errors import LaunchError, NotRunning, PyociError
 
@@ -26,12 +26,12 @@ def start(root: Root, container_id: str) -> None:
     state = State.load(root, container_id)
     opened = [_connect(state)]
     try:
-        words = native.words() if state.seccomp >= 0 else -1
-        opened += [words] if words >= 0 else []
-        _claim(state, opened[0], words)
+        memory = native.report_memory() if state.seccomp >= 0 else -1
+        opened += [memory] if memory >= 0 else []
+        _claim(state, opened[0], memory)
         message = _receive(state, opened[0])
-        if message.kind == protocol.SYNC_NONE and words >= 0:
-            message = native.last_words(words)
+        if message.kind == protocol.SYNC_NONE and memory >= 0:
+            message = native.read_report(memory)
     finally:
         for descriptor in opened:
             os.close(descriptor)
@@ -42,8 +42,8 @@ def start(root: Root, container_id: str) -> None:
     poststart(state)
 
 
-def _claim(state: State, connection: int, words: int) -> None:
-    """Reserves the start for this call: init answers only one. words: the memory for init's last words, or -1.
+def _claim(state: State, connection: int, memory: int) -> None:
+    """Reserves the start for this call: init answers only one. memory: the memory for init's report, or -1.
     Raises PyociError.
 
     The file of the socket means the status *created*, so it is removed before the program runs. If this process is
@@ -51,7 +51,7 @@ def _claim(state: State, connection: int, words: int) -> None:
     """
     payload = state.for_hooks("created") if state.hooks.get("startContainer") else b""
     try:
-        native.send(connection, protocol.SYNC_START, 0, payload, words)
+        native.send(connection, protocol.SYNC_START, 0, payload, memory)
         if _receive(state, connection).kind != protocol.SYNC_STARTING:
             raise _not_created(state)
         os.unlink(state.start_socket)
@@ -79,7 +79,7 @@ def _hurry() -> None:
 
 
 def _receive(state: State, connection: int) -> native.Message:
-    return patience.receive(connection, f"start {state.id}", state.pid, state.group)
+    return waiting.receive(connection, f"start {state.id}", state.pid, state.group)
 
 
 def poststart(state: State) -> None:

@@ -33,7 +33,7 @@ class Facts:
         self.bundle = bundle
         self.rootfs = rootfs
         self.preserve_fds = 0
-        self.cgroup = Doors()
+        self.cgroup = CgroupEntry()
         self.cgroup_unified = False
         self.cgroup_directories: list[tuple[tuple[str, ...], str]] = []
         self.seccomp: tuple[bytes, int] | None = None
@@ -47,7 +47,7 @@ class Facts:
         return path if path.startswith("/") else os.path.join(self.bundle, path)
 
 
-class Doors:
+class CgroupEntry:
     """How init enters its cgroup. attaches: the manager moves it; by_clone: init has a descriptor for clone3 (v2);
     count: the number of descriptors to write to (v1); path: of the group, for ``plan``."""
 

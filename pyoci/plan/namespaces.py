@@ -11,22 +11,22 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyoci.config.documents import ClockOffset
     from pyoci.config.normal import ContainerConfig, Namespaces
-    from pyoci.plan.facts import Doors
+    from pyoci.plan.facts import CgroupEntry
 
 NOT_YET = ops.errnos(1)  # EPERM
 
 
-def begin(config: ContainerConfig, first: int, doors: Doors) -> list[ops.Op]:
+def begin(config: ContainerConfig, first: int, cgroup: CgroupEntry) -> list[ops.Op]:
     """Returns the way into the cgroup and all namespaces, except a joined PID namespace (:func:`become_member`).
 
     first: init's descriptor of the first joined namespace; the descriptors of the cgroup follow.
     """
     namespaces = config.namespaces
     new = namespaces.new
-    door = first + len(namespaces.joined)
-    into = door if doors.by_clone else -1
+    descriptor = first + len(namespaces.joined)
+    into = descriptor if cgroup.by_clone else -1
     at_once = new & ~(NEWCGROUP | NEWTIME)
-    steps: list[ops.Op] = [ops.Sync("", protocol.SYNC_ATTACH)] if doors.attaches else []
+    steps: list[ops.Op] = [ops.Sync("", protocol.SYNC_ATTACH)] if cgroup.attaches else []
     if into >= 0 and _first_in_cgroup(namespaces):
         steps.append(ops.Clone3("", 0, into))
         into = -1
@@ -35,8 +35,8 @@ def begin(config: ContainerConfig, first: int, doors: Doors) -> list[ops.Op]:
         steps.append(ops.Clone3("/linux/namespaces", at_once, into))
     elif at_once:
         steps.append(ops.Unshare("/linux/namespaces", at_once))
-    if doors.count:
-        steps.append(ops.EnterCgroup("/linux/cgroupsPath", door + doors.by_clone, doors.count, doors.path))
+    if cgroup.count:
+        steps.append(ops.EnterCgroup("/linux/cgroupsPath", descriptor + cgroup.by_clone, cgroup.count, cgroup.path))
     if new & NEWUSER:
         steps.append(ops.Sync("", protocol.SYNC_MAPS))
     # The root of a cgroup namespace is the cgroup of its creator, who must have entered it before. No clone flag puts a

@@ -82,7 +82,7 @@ class Clone3(records.Clone3):
         return f"{'|'.join(bits(self.namespaces, CLONE_NAMES))}{into}".strip()
 
 
-SYNC_WORDS = {
+SYNC_TEXTS = {
     protocol.SYNC_ATTACH: "attach: the runtime has the manager of cgroups put init into its group",
     protocol.SYNC_MAPS: "maps: the runtime writes the id maps",
     protocol.SYNC_MOUNTED: "mounted: the runtime runs prestart and createRuntime hooks",
@@ -96,7 +96,7 @@ class Sync(records.Sync):
     __slots__ = ()
 
     def details(self) -> str:
-        return SYNC_WORDS.get(self.message, str(self.message))
+        return SYNC_TEXTS.get(self.message, str(self.message))
 
 
 class BecomeRoot(records.BecomeRoot):

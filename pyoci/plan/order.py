@@ -99,16 +99,16 @@ def exec_plan(body: ProcessConfig, types: list[str], facts: Facts) -> LaunchPlan
     """
     plan = LaunchPlan(Layout(facts.preserve_fds))
     plan.filtered = facts.seccomp is not None
-    first, doors = plan.layout.first, facts.cgroup
+    first, cgroup = plan.layout.first, facts.cgroup
     flags = 0
     for kind in types:
         flags |= TYPES[kind][0]
     steps = process.raised_limits(body)
-    if doors.by_clone:
+    if cgroup.by_clone:
         plan.early_clones = 1
         steps.append(ops.Clone3("", 0, first + 1))
-    if doors.count:
-        steps.append(ops.EnterCgroup("", first + 1 + doors.by_clone, doors.count, doors.path))
+    if cgroup.count:
+        steps.append(ops.EnterCgroup("", first + 1 + cgroup.by_clone, cgroup.count, cgroup.path))
     steps.append(ops.Setns("", first, flags, "container", 0))
     if flags & NEWUSER:
         steps.append(ops.BecomeRoot("", clear_groups=False))

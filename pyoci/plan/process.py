@@ -42,11 +42,13 @@ def limits(process: ProcessConfig) -> list[ops.Op]:
 
 def scheduling(process: ProcessConfig) -> list[ops.SchedSetattr]:
     """Returns the CPU scheduling."""
-    wish = process.scheduler
-    if not wish:
+    wanted = process.scheduler
+    if not wanted:
         return []
-    times = (wish.runtime, wish.deadline, wish.period)
-    return [ops.SchedSetattr(f"{process.at}/scheduler", wish.policy, wish.nice, wish.priority, wish.flags, *times)]
+    times = (wanted.runtime, wanted.deadline, wanted.period)
+    return [
+        ops.SchedSetattr(f"{process.at}/scheduler", wanted.policy, wanted.nice, wanted.priority, wanted.flags, *times)
+    ]
 
 
 def is_inherited(scheduler: ops.SchedSetattr) -> bool:

@@ -75,7 +75,7 @@ class Directory:
         except FileNotFoundError:
             raise
         except OSError as error:
-            raise PodError(f"pod {self.name}: open {path}: {_words(error)}") from error
+            raise PodError(f"pod {self.name}: open {path}: {_reason(error)}") from error
         return fd
 
     def exists(self) -> bool:
@@ -100,7 +100,7 @@ class Directory:
         try:
             above = os.open(self.parent, _FOLDER)
         except OSError as error:
-            raise PodError(f"pod {self.name}: open {self.parent}: {_words(error)}") from error
+            raise PodError(f"pod {self.name}: open {self.parent}: {_reason(error)}") from error
         try:
             os.fchmod(above, 0o700)
             return self._claim(above, manifest)
@@ -146,7 +146,7 @@ class Directory:
         except FileNotFoundError as error:
             raise self._missing() from error
         except OSError as error:
-            raise PodError(f"pod {self.name}: open {self.path}/lock: {_words(error)}") from error
+            raise PodError(f"pod {self.name}: open {self.path}/lock: {_reason(error)}") from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -170,7 +170,7 @@ class Directory:
             words = "has no state yet, or its supervisor died before it wrote one"
             raise PodError(f"pod {self.name}: {words}") from error
         except OSError as error:
-            raise PodError(f"pod {self.name}: read {self.path}/pod.json: {_words(error)}") from error
+            raise PodError(f"pod {self.name}: read {self.path}/pod.json: {_reason(error)}") from error
         except ValueError as error:
             raise PodError(f"pod {self.name}: read {self.path}/pod.json: {error}") from error
 
@@ -204,7 +204,7 @@ def parent_opened(path: str) -> Iterator[int]:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise PodError(f"open {path}: {_words(error)}") from error
+        raise PodError(f"open {path}: {_reason(error)}") from error
     try:
         yield fd
     finally:
@@ -251,7 +251,7 @@ def _remove_early(above: int) -> None:
             removal.remove(above, name)
 
 
-def _words(error: OSError) -> str:
+def _reason(error: OSError) -> str:
     if error.errno in (errno.ELOOP, errno.ENOTDIR):  # open(2), O_NOFOLLOW and O_DIRECTORY
         return "it is a symlink or not a directory, and not followed"
     return reason(error)

@@ -84,7 +84,7 @@ class Member:
         """Returns whether it ended well: with 0, or by the TERM that we sent."""
         return self.code == 0 or (self.code == 128 + TERM and self.signalled == TERM)
 
-    def words(self, killed: int = 0) -> str:
+    def describe_end(self, killed: int = 0) -> str:
         """Returns how it ended, as text. killed: how many of its processes the kernel killed at the memory limit."""
         text = f"exit status {self.code}"
         if self.reason == OOM_KILLED:

@@ -201,7 +201,7 @@ class Supervisor:
         except OutOfMemory as error:
             one.begin(0, -1)
             one.end(128 + KILL, OOM_KILLED)
-            self._event(one.name, "ended", f"{one.words()}: {error}")
+            self._event(one.name, "ended", f"{one.describe_end()}: {error}")
             self._remove(one)
         except PyociError as error:
             self._start_failed(one, str(error))
@@ -238,9 +238,9 @@ class Supervisor:
         os.close(one.pidfd)
         killed = self._runner.killed_for_memory(one)
         one.end(code, member.reason_of(code, one.signalled, killed))
-        self._event(one.name, "ended", one.words(killed))
+        self._event(one.name, "ended", one.describe_end(killed))
         if one is self._sandbox and self._sandbox_end is None:
-            self._fail(f"the sandbox ended: {one.words()}")
+            self._fail(f"the sandbox ended: {one.describe_end()}")
         if one.job is None:
             self._remove(one)
 
@@ -269,7 +269,7 @@ class Supervisor:
             return
         if policy == "Never":
             if one.kind == "init":
-                self._fail(f"init container {one.name}: {one.words()}")
+                self._fail(f"init container {one.name}: {one.describe_end()}")
             return
         delay = one.backoff.delay(one.ran)
         one.again(time.monotonic() + delay)
@@ -299,7 +299,7 @@ class Supervisor:
         if code is not None:
             one.signalled = KILL
             one.end(code)
-            self._event(one.name, "ended", one.words())
+            self._event(one.name, "ended", one.describe_end())
 
     # the end
 

@@ -110,16 +110,16 @@ static void failures(void) {
     CHECK(recv(pair[1], &got, sizeof(got), 0) > 0 && got.failure.path == 0 && got.failure.detail == 0);
     /* Where a filter may forbid to send it, it is written to memory that the runtime gave: the same message. */
     int words = memfd_create("words", 0);
-    CHECK(words >= 0 && ftruncate(words, SYNC_WORDS) == 0);
+    CHECK(words >= 0 && ftruncate(words, SYNC_REPORT_BYTES) == 0);
     send_with(pair[1], words);
-    CHECK(sync_receive(&init, pair[0]) == SYNC_GO && init.words);
+    CHECK(sync_receive(&init, pair[0]) == SYNC_GO && init.report_memory);
     CHECK(fail_with(&init, "step", path, ENOENT, payload) == -1 && sync_send_failure(&init) == 0);
     CHECK(recv(pair[1], &got, sizeof(got), MSG_DONTWAIT) == -1 && errno == EAGAIN);
-    CHECK(pread(words, &got, sizeof(got), 0) == SYNC_WORDS);
+    CHECK(pread(words, &got, sizeof(got), 0) == SYNC_REPORT_BYTES);
     CHECK(got.header.message == SYNC_FAILED && got.header.value == ENOENT && got.failure.path == 511);
-    CHECK(sizeof(got.header) + got.header.size < SYNC_WORDS && memcmp(got.texts, "stepppp", 7) == 0);
-    munmap(init.words, SYNC_WORDS);
-    init.words = NULL;
+    CHECK(sizeof(got.header) + got.header.size < SYNC_REPORT_BYTES && memcmp(got.texts, "stepppp", 7) == 0);
+    munmap(init.report_memory, SYNC_REPORT_BYTES);
+    init.report_memory = NULL;
     close(words);
     close(pair[0]);
     close(pair[1]);

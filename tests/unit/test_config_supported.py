@@ -73,7 +73,7 @@ def test_place_of_what_is_built(row: str) -> None:
 
 def test_each_row_says_one_thing() -> None:
     for row, support in TABLE.items():
-        said = [text for text in (support.where, support.words, support.reason) if text]
+        said = [text for text in (support.where, support.subject, support.reason) if text]
         assert len(said) == 1, row
 
 
@@ -81,7 +81,7 @@ def test_what_is_refused_is_refused_wherever_it_stands() -> None:
     """Each row without a value, by a value that asks: built here from the path alone."""
     asking: dict[str, Any] = {"/linux/intelRdt": {}, "/process/execCPUAffinity": {"initial": "0"}}
     for row, support in TABLE.items():
-        if support.words and row.startswith("/") and "=" not in row:
+        if support.subject and row.startswith("/") and "=" not in row:
             document: Any = asking.get(row, ["x"])
             for part in reversed(row.split("/")[1:]):
                 document = [document] if part == "*" else {part: document}
@@ -95,7 +95,7 @@ def test_values_are_found_behind_others() -> None:
     document["mounts"] = [*document["mounts"], {"destination": "/x", "options": ["ro", "idmap=uids=0-1-1"]}]
     found = supported.config(document)
     assert found is not None
-    assert (check.pointer(found[0]), found[1].words, found[2]) == (
+    assert (check.pointer(found[0]), found[1].subject, found[2]) == (
         "/mounts/7/options/1",
         "idmapped mounts",
         "idmap=uids=0-1-1",

@@ -111,8 +111,8 @@ def limits() -> str:
     for row, support in supported.TABLE.items():
         path, _, value = row.partition("=")
         name = value or path.lstrip("/").replace("/*", "").replace("/", ".")
-        if support.words and name not in kinds.setdefault(support.words, []):
-            kinds[support.words].append(name)
+        if support.subject and name not in kinds.setdefault(support.subject, []):
+            kinds[support.subject].append(name)
     return "".join(f"- {words}: {', '.join(f'`{name}`' for name in names)};\n" for words, names in kinds.items())
 
 

@@ -25,17 +25,17 @@ LIMIT = 5000  # ms without a change
 def receive(connection: int, about: str, pid: int, group: Callable[[], Cgroup | None]) -> native.Message:
     """Returns the next message of init.
 
-    about: verb and container, for the error; pid: init's; group: returns its cgroup. Raises LaunchError if init has
-    stood still for LIMIT, and what native.receive raises.
+    about: verb and container, for the error; pid: init's; group: returns its cgroup. Raises LaunchError if init
+    has not run for LIMIT, and what native.receive raises.
     """
-    stood = 0
+    idle = 0
     while True:
         try:
             return native.receive(connection, STEP)
         except native.TimedOut as error:
             reason = _frozen(group) or _stopped(pid)
-            stood = stood + STEP if reason else 0
-            if stood >= LIMIT:
+            idle = idle + STEP if reason else 0
+            if idle >= LIMIT:
                 raise LaunchError(f"{about}: waited {LIMIT // 1000} s for pyoci-init: {reason}") from error
 
 
@@ -45,7 +45,7 @@ def _frozen(group: Callable[[], Cgroup | None]) -> str:
         found = group()
     except CgroupError:
         return ""
-    if found is None or not found.stands():
+    if found is None or not found.cannot_run():
         return ""
     return f"its cgroup {found.path}, or one above it, is frozen; thaw that"
 
