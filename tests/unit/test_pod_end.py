@@ -112,4 +112,4 @@ def test_words_of_an_end(code: int, signalled: int, killed: int, reason: str, wo
     one.begin(1, -1)
     one.signalled = signalled
     one.end(code, reason_of(code, one.signalled, killed))
-    assert (one.reason, one.words(killed)) == (reason, words)
+    assert (one.reason, one.describe_end(killed)) == (reason, words)
