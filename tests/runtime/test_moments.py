@@ -217,7 +217,7 @@ def test_hooks_and_pid_file_name_the_same_process(runtime: Runtime) -> None:
 
 @pytest.mark.parametrize("stage", ["prestart", "createRuntime"])
 def test_early_hooks_find_the_namespaces_by_the_pid(runtime: Runtime, stage: str) -> None:
-    """Before the root is pivoted the process that they are told of is in all of the container's namespaces, whichever is
+    """Before the root is pivoted they are told of a process that is in all of the container's namespaces, whichever is
     its first one in the end: the member of a joined PID namespace comes when nothing can be taken from it."""
     kinds = ("net", "ipc", "uts", "mnt")
     with sandbox(runtime) as other:
