@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pyoci.config.documents import Hook, Process
     from pyoci.container.paths import Root
 
-FORMAT = 1
+FORMAT = 2  # since the state keeps the resources and the personality
 LARGEST = 64 << 20
 PID_MAX = 1 << 22  # the kernel's PID_MAX_LIMIT (include/linux/threads.h)
 _TOO_LARGE = 1 << 63

@@ -67,7 +67,7 @@ def test_list_of_nothing(root: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert "flag --format: 'yaml' is neither table nor json" in capfd.readouterr().err
 
 
-@pytest.mark.parametrize("content", ["", "null", "[]", '{"format": 1}', "{", '{"format": 1, "id": 5}'])
+@pytest.mark.parametrize("content", ["", "null", "[]", '{"format": 2}', "{", '{"format": 2, "id": 5}'])
 def test_list_warns_of_a_damaged_state(content: str, root: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (root / "broken").mkdir(parents=True)
     (root / "broken/state.json").write_text(content)
