@@ -139,18 +139,9 @@ class Creation:
     def _spawn(self) -> None:
         """Opens what init needs, and clones init."""
         opened = launch.open_namespaces(self.intent.launch)
-        joined = [*opened]
-        options = self.request.options
         try:
-            listener = native.listen(self.state.start_socket)
-            opened.append(listener)
-            console = options.console_fd
-            if options.console_socket:
-                from pyoci.container.terminal import connect_console
-
-                console = connect_console(options.console_socket)
-                opened.append(console)
-            self._launch.spawn(options.stdio, listener, console, joined, self.group, self._ahead)
+            opened.append(native.listen(self.state.start_socket))
+            self._launch.spawn(self.request.options, self.group, opened[:-1], opened[-1], self._ahead)
         finally:
             for descriptor in opened:
                 os.close(descriptor)

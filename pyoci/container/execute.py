@@ -12,7 +12,6 @@ from pyoci.errors import NotRunning, PyociError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyoci.cgroup import Cgroup
     from pyoci.config.process import ProcessConfig
     from pyoci.container.options import ExecOptions
     from pyoci.container.state import State
@@ -33,7 +32,7 @@ def execute(state: State, process: ProcessConfig, options: ExecOptions) -> Child
         group = state.group().joining(state.pid, options.cgroups)
         work = intent.to_execute(process, state.namespaces, gather.for_exec(state, group, options))
         with launch.Launch(f"exec {state.id}", work.launch, process.name) as running:
-            _spawn(running, target, group, options)
+            running.spawn(options, group, [target])
             running.expect(protocol.SYNC_STARTING)
             running.settle()
             if options.starting is not None:
@@ -66,19 +65,6 @@ def run(state: State, process: ProcessConfig, options: ExecOptions) -> int:
     finally:
         if console is not None:
             console.close()
-
-
-def _spawn(running: launch.Launch, target: int, group: Cgroup, options: ExecOptions) -> None:
-    console = options.console_fd
-    if options.console_socket:
-        from pyoci.container.terminal import connect_console
-
-        console = connect_console(options.console_socket)
-    try:
-        running.spawn(options.stdio, -1, console, [target], group)
-    finally:
-        if options.console_socket:
-            os.close(console)
 
 
 def _open_running(state: State, options: ExecOptions) -> int:

@@ -117,15 +117,14 @@ class Launch:
 
     def spawn(
         self,
-        stdio: Sequence[int],
+        options: LaunchOptions,
+        group: Cgroup,
+        joined: Sequence[int],
         listener: int = -1,
-        console: int = -1,
-        joined: Sequence[int] = (),
-        group: Cgroup | None = None,
         ahead: Sequence[int] = (),
     ) -> None:
-        """Clones init. ahead: answers to messages that init will send, so that it need not wait. The caller keeps its
-        descriptors."""
+        """Clones init. joined: the namespaces to enter; listener: where it waits for ``start``; ahead: answers to messages
+        that init will send, so that it need not wait. The caller keeps its descriptors."""
         processes.expect_children()
         layout = self._plan.layout
         if report.debugging:
@@ -143,11 +142,12 @@ class Launch:
         for message in ahead:
             native.send(self._sync, message)
         preserved = [_inherited(number) for number in range(3, 3 + layout.preserve)]
-        entries = group.entries() if group else []
-        into = group.descriptor() if group else -1
+        console = self._console(options)
+        entries = group.entries()
+        into = group.descriptor()
         if into >= 0:
             entries.insert(0, into)
-        fds = [*stdio, *preserved, plan, remote, listener, console, *joined, *entries]
+        fds = [*options.stdio, *preserved, plan, remote, listener, console, *joined, *entries]
         try:
             pid, pidfd = native.spawn(init, fds, layout.plan, layout.sync)
         finally:
@@ -160,6 +160,15 @@ class Launch:
             report.debug(f"{self.about}: cloned, process {pid}")
         os.close(remote)
         self._opened.remove(remote)
+
+    def _console(self, options: LaunchOptions) -> int:
+        """Returns a console socket: the one that the caller has connected, or a connection to the one at a path; -1
+        for none."""
+        if not options.console_socket:
+            return options.console_fd
+        from pyoci.container.terminal import connect_console
+
+        return self._keep(connect_console(options.console_socket))
 
     def answer(self, message: int = protocol.SYNC_GO, payload: bytes = b"") -> None:
         """Lets init continue. If it has ended, the next ``expect`` reports it."""
