@@ -20,6 +20,20 @@ if TYPE_CHECKING:
 
 LIBEXEC = os.path.join(os.path.dirname(os.path.abspath(__file__)), "libexec")
 
+# Parsed once, and by the launcher image when it is built.
+_SYNC_FAILURE = ffi.typeof("struct sync_failure *")
+_SYNC_HEADER = ffi.typeof("struct sync_header *")
+_INT32 = ffi.typeof("int32_t *")
+_CHARS = ffi.typeof("char[]")
+_INTS = ffi.typeof("int[]")
+_PAIR = ffi.typeof("int[2]")
+_SPAWN = ffi.typeof("struct spawn *")
+_HOOK_PROGRAM = ffi.typeof("struct hook_program *")
+_SCHEDULING = ffi.typeof("struct scheduling *")
+_TEXTS = ffi.typeof("char *[]")
+_FAILURE_SIZE = ffi.sizeof("struct sync_failure")
+_HEADER_SIZE = ffi.sizeof("struct sync_header")
+
 
 class NativeError(OSError):
     """A system call of the C extension failed: ``errno``, and ``step``, its name."""
@@ -50,12 +64,12 @@ class Failure:
     __slots__ = ("errno", "kind", "index", "step", "path", "where", "detail")
 
     def __init__(self, errno: int, payload: bytes) -> None:
-        head = ffi.new("struct sync_failure *")
-        ffi.memmove(head, payload, min(len(payload), ffi.sizeof("struct sync_failure")))
+        head = ffi.new(_SYNC_FAILURE)
+        ffi.memmove(head, payload, min(len(payload), _FAILURE_SIZE))
         self.errno = errno
         self.kind = head.kind
         self.index = head.op_index
-        rest = payload[ffi.sizeof("struct sync_failure") :]
+        rest = payload[_FAILURE_SIZE:]
         texts = []
         for length in (head.step, head.path, head.where, head.detail):
             texts.append(plain(rest[:length].decode("utf-8", "replace"), length))
@@ -93,8 +107,8 @@ def plan_memfd(plan: bytes) -> int:
 def spawn(init: int, fds: Sequence[int], plan: int, sync: int) -> tuple[int, int]:
     """Clones a child and executes init in it. fds[n] becomes descriptor n of the child (-1: none); plan and sync are
     numbers of the child. Returns (pid, pidfd). The child may not have executed init yet."""
-    numbers = ffi.new("int[]", fds)
-    args = ffi.new("struct spawn *")
+    numbers = ffi.new(_INTS, fds)
+    args = ffi.new(_SPAWN)
     args.init, args.plan, args.sync = init, plan, sync
     args.fds, args.count = numbers, len(fds)
     _checked(lib.pyoci_spawn(args), "clone3")
@@ -103,7 +117,7 @@ def spawn(init: int, fds: Sequence[int], plan: int, sync: int) -> tuple[int, int
 
 def socketpair() -> tuple[int, int]:
     """Returns a SOCK_SEQPACKET pair, close-on-exec. The first end receives the credentials of senders."""
-    pair = ffi.new("int[2]")
+    pair = ffi.new(_PAIR)
     _checked(lib.pyoci_socketpair(pair), "socketpair")
     return pair[0], pair[1]
 
@@ -131,8 +145,8 @@ def report_memory() -> int:
 def read_report(descriptor: int) -> Message:
     """Returns what init has written: a SYNC_FAILED, or SYNC_NONE. The container may have written it as well."""
     data = os.pread(descriptor, SYNC_REPORT_BYTES, 0)
-    head = ffi.new("struct sync_header *")
-    size = ffi.sizeof("struct sync_header")
+    head = ffi.new(_SYNC_HEADER)
+    size = _HEADER_SIZE
     ffi.memmove(head, data, size)
     return Message(head.message, head.value, 0, data[size:][: head.size])
 
@@ -142,9 +156,9 @@ def receive(fd: int, timeout: int = -1) -> Message:
     :func:`check_interrupt` raises."""
     while _interrupts >= 0 and wait_two(_interrupts, fd, timeout) & 1:
         check_interrupt()
-    head = ffi.new("struct sync_header *")
-    sender = ffi.new("int32_t *")
-    buffer = ffi.new("char[]", 4096)
+    head = ffi.new(_SYNC_HEADER)
+    sender = ffi.new(_INT32)
+    buffer = ffi.new(_CHARS, 4096)
     size = lib.pyoci_receive(fd, timeout, head, sender, buffer, 4096)
     if size == -104:  # ECONNRESET: the peer ended without reading everything; reported once, before its last message
         size = lib.pyoci_receive(fd, timeout, head, sender, buffer, 4096)
@@ -158,8 +172,8 @@ def spawn_hook(path: str, args: Sequence[str], env: Sequence[str] | None, stdin:
     env: ``NAME=value`` lines, or None for the environment of this process; stdin: becomes 0; output: becomes 1 and 2.
     No other descriptor is passed on.
     """
-    kept = [ffi.new("char[]", os.fsencode(path))]
-    hook = ffi.new("struct hook_program *", {"path": kept[0], "input": stdin, "output": output})
+    kept = [ffi.new(_CHARS, os.fsencode(path))]
+    hook = ffi.new(_HOOK_PROGRAM, {"path": kept[0], "input": stdin, "output": output})
     rows = [_texts(args, kept)] if env is None else [_texts(args, kept), _texts(env, kept)]
     hook.args = rows[0]
     hook.env = ffi.NULL if env is None else rows[1]
@@ -168,9 +182,9 @@ def spawn_hook(path: str, args: Sequence[str], env: Sequence[str] | None, stdin:
 
 def _texts(lines: Sequence[str], kept: list[Any]) -> Any:
     """Returns a char ** that ends with NULL. Its texts live as long as ``kept``."""
-    texts = [ffi.new("char[]", os.fsencode(line)) for line in lines]
+    texts = [ffi.new(_CHARS, os.fsencode(line)) for line in lines]
     kept += texts
-    return ffi.new("char *[]", [*texts, ffi.NULL])
+    return ffi.new(_TEXTS, [*texts, ffi.NULL])
 
 
 def ns_type(fd: int) -> int:
@@ -192,7 +206,7 @@ def sched_setattr(
     pid: int, policy: int, flags: int, nice: int, priority: int, runtime: int, deadline: int, period: int
 ) -> None:
     """sched_setattr(2)."""
-    wanted = ffi.new("struct scheduling *", (0, policy, flags, nice, priority, runtime, deadline, period))
+    wanted = ffi.new(_SCHEDULING, (0, policy, flags, nice, priority, runtime, deadline, period))
     _checked(lib.pyoci_sched_setattr(pid, wanted), "sched_setattr")
 
 
@@ -206,7 +220,7 @@ def wait_readable(fd: int, timeout: int) -> bool:
 
 def bpf(command: int, attr: bytes) -> int:
     """bpf(2) with a union bpf_attr in ``attr``. Returns the descriptor or 0."""
-    buffer = ffi.new("char[]", attr)
+    buffer = ffi.new(_CHARS, attr)
     return _checked(lib.pyoci_bpf(command, buffer, len(attr)), "bpf")
 
 

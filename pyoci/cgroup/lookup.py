@@ -77,21 +77,17 @@ def from_state(data: Mapping[str, object]) -> Cgroup:
         return Disabled()
     if manager != "cgroupfs" or not isinstance(path, str) or not isinstance(paths, dict) or not paths:
         raise CgroupError("cgroup in the saved state: malformed")
+    good = path[:1] == "/" != path
     for directory in paths.values():
-        # delete() removes these directories, so a damaged state must not name others.
-        if not isinstance(directory, str) or not _below_a_mount(directory, path):
+        # delete() removes these directories, so a damaged state must not name others: each ends with the path.
+        good = good and type(directory) is str and directory[:1] == "/" and directory.endswith(path)
+        if not good or (".." in directory and ".." in directory.split("/")):
             raise CgroupError("cgroup in the saved state: malformed")
     if list(paths) == [UNIFIED]:
         from pyoci.cgroup.v2 import V2
 
         return V2(path, paths[UNIFIED])
     return _v1(path, paths)
-
-
-def _below_a_mount(directory: str, path: str) -> bool:
-    if not path.startswith("/") or path == "/" or not directory.startswith("/"):
-        return False
-    return directory.endswith(path) and ".." not in directory.split("/")
 
 
 def _v1(path: str, paths: dict[str, str]) -> Cgroup:

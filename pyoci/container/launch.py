@@ -123,8 +123,8 @@ class Launch:
         listener: int = -1,
         ahead: Sequence[int] = (),
     ) -> None:
-        """Clones init. joined: the namespaces to enter; listener: where it waits for ``start``; ahead: answers to messages
-        that init will send, so that it need not wait. The caller keeps its descriptors."""
+        """Clones init. joined: the namespaces to enter; listener: where it waits for ``start``; ahead: answers to
+        messages that init will send, so that it need not wait. The caller keeps its descriptors."""
         processes.expect_children()
         layout = self._plan.layout
         if report.debugging:

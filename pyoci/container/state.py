@@ -87,14 +87,14 @@ class State:
         self.directory = directory
         for name, kind in _TYPES.items():
             value = values.get(name)
-            if not isinstance(value, kind) or isinstance(value, bool):
+            if type(value) is not kind:
                 raise self._damaged(name)
             setattr(self, name, value)
-        if self.id != os.path.basename(directory):
+        if not directory.endswith(f"/{self.id}"):
             raise self._damaged("id")
         if not (0 <= self.pid <= PID_MAX and 0 <= self.started < _TOO_LARGE and -1 <= self.seccomp < _TOO_LARGE):
             raise self._damaged("pid, started or seccomp")
-        if not TYPES.keys() >= set(map(str, self.namespaces)):
+        if not TYPES.keys() >= {*map(str, self.namespaces)}:
             raise self._damaged("namespaces")
         if self.hooks and not all(map(_is_hook, _items(self.hooks))):
             raise self._damaged("hooks")

@@ -122,7 +122,10 @@ def test_c_functions_are_short() -> None:
     assert [one for one in found if one[2] > FUNCTION_LINES] == []
 
 
-@pytest.mark.parametrize("file", ["create", "gather", "intent", "launch", "options", "execute", "steps", "start", "hooks"])
+FILES = ("create", "gather", "intent", "launch", "options", "execute", "steps", "start", "hooks")
+
+
+@pytest.mark.parametrize("file", FILES)
 def test_functions_of_create_take_few_arguments(file: str) -> None:
     """What belongs together is one object (docs/design.md), not a row of arguments."""
     found = list(python_functions((REPOSITORY / "pyoci/container" / f"{file}.py").read_text()))
