@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import select
 import stat
 import subprocess
 from pathlib import Path
@@ -203,8 +204,16 @@ def test_preserve_nonsense(runtime: Runtime, value: str) -> None:
 
 
 def test_descriptors_of_a_created_container(runtime: Runtime) -> None:
-    """While it waits for start, init holds its standard streams and sockets, no file or directory of the host."""
-    container = runtime.create(runtime.bundle())
+    """While it waits for start, init holds its standard streams and sockets, no file or directory of the host, and
+    nothing that its caller has open."""
+    reader, writer = os.pipe()
+    opened = [reader, writer, os.open(runtime.tmp, os.O_RDONLY), os.open("/etc/passwd", os.O_RDONLY)]
+    container = runtime.create(runtime.bundle(), pass_fds=opened)
+    os.close(writer)
+    ends, _, _ = select.select([reader], [], [], 2)  # unless somebody else holds the other side
+    for descriptor in (reader, *opened[2:]):
+        os.close(descriptor)
+    assert ends
     more = {number: target for number, target in inspection.descriptors(container.pid).items() if number > 2}
     for number in more:
         mode = os.stat(f"/proc/{container.pid}/fd/{number}").st_mode
