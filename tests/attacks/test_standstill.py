@@ -91,7 +91,7 @@ def test_start(runtime: Runtime, parent: str, hold: str) -> None:
     with HOLDS[hold](container):
         begin = time.monotonic()
         error = runtime.fails("start", container.id)
-        assert 4 < time.monotonic() - begin < 9
+        assert 4 < time.monotonic() - begin < 14
         assert REASONS[hold] in error
         assert container.state()["status"] in ("created", "paused")
     container.start()
@@ -151,7 +151,7 @@ def test_exec(runtime: Runtime, parent: str, hold: str) -> None:
             assert "paused" in runtime.fails("exec", container.id, "/bin/true")
         begin = time.monotonic()
         error = runtime.fails("exec", "--ignore-paused", container.id, "/bin/true")
-        assert time.monotonic() - begin < 9
+        assert time.monotonic() - begin < 14
         assert "is frozen" in error
     container.end()
     container.delete()
@@ -212,6 +212,6 @@ def test_init_that_is_stopped_while_it_is_made(runtime: Runtime, verb: str) -> N
     bundle.save()
     begin = time.monotonic()
     error = runtime.fails(verb, "--bundle", bundle.path, runtime.container(bundle).id)
-    assert time.monotonic() - begin < 9
+    assert time.monotonic() - begin < 14
     assert "is stopped" in error
     runtime.assert_clean()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from harness import leaks
 from harness.containerd import SETTINGS as CONTAINERD
 from harness.containerd import image
-from harness.podman import IMAGE, PAUSE_IMAGE
+from harness.podman import IMAGE, PAUSE_IMAGE, supports
 from harness.podman import SETTINGS as PODMAN
 
 from bench.stats import Results
@@ -36,7 +36,7 @@ def podman(place: Place, results: Results, rounds: int) -> None:
     row = results.row("engines", "podman run true")
     home = place.path / "podman"
     home.mkdir()
-    (home / "containers.conf").write_text(PODMAN.format(tmp=home))
+    (home / "containers.conf").write_text(PODMAN.format(tmp=home, supports=supports()))
     environment = {**ENVIRONMENT, "HOME": str(home), "CONTAINERS_CONF": str(home / "containers.conf")}
     base = [
         command,

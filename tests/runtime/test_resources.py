@@ -113,9 +113,9 @@ def test_tiny_memory_limit(runtime: Runtime, limit: int) -> None:
     assert result.code == 1, result
     (line,) = result.err.splitlines()
     assert "memory" in line
-    if runtime.kind == "pyoci":
-        file = "memory.max" if host.unified() else "memory.limit_in_bytes"
-        assert f"out of memory ({file} is {limit}); raise /linux/resources/memory/limit" in line
+    if runtime.kind == "pyoci":  # the kernel kills init, or has no room for the limit that init exceeds already
+        assert "/linux/resources/memory/limit" in line
+        assert str(limit) in line
     runtime.assert_clean()
 
 
