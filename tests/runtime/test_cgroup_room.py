@@ -222,6 +222,27 @@ def test_sigkill_reaches_what_forks_without_end(group: Group, program: Any) -> N
     assert time.monotonic() - begun < 5, "they were not all killed: the last ended by itself"
 
 
+def test_v1_processes_stand_while_they_are_listed(v1: Group, program: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For SIGKILL: none forks between the listing and the signals; the child would be missed."""
+    one = v1("box")
+    make(one)
+    process = program(one, "sleep", "100")
+    listed, states = files.processes, []
+
+    def look(directory: str) -> list[int]:
+        states.append(Path(one.paths["freezer"], "freezer.state").read_text().strip())
+        return listed(directory)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(files, "processes", look)
+        assert one.kill(signal.SIGKILL) == 1
+    assert states
+    assert set(states) == {"FROZEN"}
+    assert process.wait(10) == -signal.SIGKILL
+    assert Path(one.paths["freezer"], "freezer.state").read_text().strip() == "THAWED"
+    one.delete()
+
+
 # --- what only v2 has ----------------------------------------------------------------------------------------------
 
 

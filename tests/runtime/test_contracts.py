@@ -6,12 +6,14 @@ from __future__ import annotations
 import datetime
 import json
 import os
+import shutil
 import stat
+import subprocess
 from pathlib import Path
 
 import jsonschema
 import pytest
-from harness.runtime import Runtime
+from harness.runtime import TIMEOUT, Runtime, wait_until
 
 
 def log_lines(runtime: Runtime, kind: str) -> tuple[list[str], str]:
@@ -275,3 +277,33 @@ def test_no_space_for_the_state(runtime: Runtime) -> None:
     finally:
         os.system(f"umount {full}")  # noqa: S605
     runtime.assert_clean()
+
+
+@pytest.mark.skipif(not shutil.which("strace"), reason="the host has no strace")
+@pytest.mark.parametrize("verb", ["create", "exec"])
+def test_pid_file_is_whole_or_absent(runtime: Runtime, verb: str) -> None:
+    """An engine that watches for it reads it at once: it is renamed to its place, and never opened there."""
+    pid_file = runtime.tmp / "pid-file"
+    bundle = runtime.bundle()
+    if verb == "create":
+        words = [
+            "create",
+            "--pid-file",
+            str(pid_file),
+            "--bundle",
+            str(bundle.save().path),
+            runtime.container(bundle).id,
+        ]
+    else:
+        words = ["exec", "--detach", "--pid-file", str(pid_file), runtime.start(bundle).id, "/bin/sleep", "100"]
+    log = runtime.tmp / "calls"
+    argv = ["strace", "-f", "-qq", "-e", "trace=openat,open,creat,rename,renameat,renameat2", "-o", str(log)]
+    script = [*argv, str(runtime.command), "--root", str(runtime.root), *words]
+    child = subprocess.Popen(script, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    wait_until(pid_file.exists, "the pid file", TIMEOUT)
+    assert int(pid_file.read_text()) > 1
+    runtime.ok("delete", "--force", words[-1] if verb == "create" else words[4])
+    child.wait(TIMEOUT)
+    lines = [line for line in log.read_text().splitlines() if f'"{pid_file}"' in line]
+    assert [line for line in lines if "rename" not in line] == []
+    assert len(lines) == 1, lines
