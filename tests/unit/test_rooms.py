@@ -113,6 +113,12 @@ def test_rooms_import_what_they_may() -> None:
     assert sorted(broken) == []
 
 
+def test_nothing_is_allowed_in_vain() -> None:
+    """A row says what is so, not what could be."""
+    used = set(crossings())
+    assert sorted((room, other) for room, others in allowed().items() for other in others - {room}) == sorted(used)
+
+
 def test_the_rooms_have_an_order() -> None:
     """Each knows only rooms that stand above it in the table, so there is no circle."""
     known: set[str] = set()
