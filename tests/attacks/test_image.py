@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -195,6 +196,17 @@ def test_null_that_is_something_else(runtime: Runtime, command: str) -> None:
     assert result.code != 0, result
     if runtime.kind == "pyoci":
         assert "it is not the null device 1:3" in result.err
+    runtime.assert_clean()
+
+
+@pytest.mark.parametrize("name", ["null", "zero", "random", "tty"])
+def test_node_of_the_image_for_another_device(runtime: Runtime, name: str) -> None:
+    """A node that stands in place of a default device is taken only if it is that device: here it is /dev/full."""
+    bundle = without_dev(runtime.bundle().args("/bin/true"))
+    os.mknod(bundle.rootfs / "dev" / name, 0o666 | stat.S_IFCHR, os.makedev(1, 7))
+    result = runtime.run(bundle)
+    assert result.code != 0, result
+    assert f"/dev/{name}" in result.err or runtime.kind != "pyoci", result
     runtime.assert_clean()
 
 
