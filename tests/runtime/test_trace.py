@@ -88,3 +88,16 @@ def test_state_is_on_disk_before_it_is_the_state(runtime: Runtime, joins: bool) 
     calls = state_calls(runtime, "create", "--bundle", str(bundle.save().path), runtime.container(bundle).id)
     durable = ["write", "fsync"]
     assert calls == ["write", "rename", *(durable * (2 if joins else 1)), "rename"]
+
+
+def test_who_finds_the_pid_file_finds_a_created_container(runtime: Runtime) -> None:
+    """The last state is in its place before the pid file is in its own."""
+    if runtime.kind != "pyoci":
+        pytest.skip(f"how {runtime.kind} saves its state is its own affair")
+    bundle = runtime.bundle().save()
+    log, pid_file = runtime.tmp / "calls", runtime.tmp / "pid-file"
+    argv = ["strace", "-qq", "-e", "trace=rename", "-o", str(log), str(runtime.command), "--root", str(runtime.root)]
+    words = ["create", "--pid-file", str(pid_file), "--bundle", str(bundle.path), runtime.container(bundle).id]
+    subprocess.run([*argv, *words], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, timeout=TIMEOUT, check=True)
+    renamed = [line.split('"')[3] for line in log.read_text().splitlines() if line.startswith("rename")]
+    assert renamed[-2:] == [f"{runtime.root}/{bundle.name}/state.json", str(pid_file)]
