@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 WAIT_SECONDS = 10.0  # the longest that freeze() and delete() wait for the kernel
 _BATCH = 256  # pidfds open at a time
-_AS_ROOT = "run pyoci as root, or with --cgroup-manager disabled"
 
 
 class Deadline:
@@ -59,8 +58,7 @@ def make(directory: str, mountpoint: str, made: list[str]) -> bool:
         except FileNotFoundError:
             make(os.path.dirname(directory), mountpoint, made)
         except OSError as error:
-            hint = f"; {_AS_ROOT}" if error.errno in (errno.EACCES, errno.EPERM) else ""
-            raise CgroupError(f"make cgroup {directory}: {files.reason(error)}{hint}") from error
+            raise CgroupError(f"make cgroup {directory}: {files.reason(error)}{files.hint(error)}") from error
         else:
             made.append(directory)
             return True

@@ -31,6 +31,12 @@ def reason(error: OSError) -> str:
     return os.strerror(number).lower()
 
 
+def hint(error: OSError) -> str:
+    """Returns what a caller can do who may not use control groups; "" for other errors."""
+    denied = error.errno in (errno.EACCES, errno.EPERM)
+    return "; run pyoci as root, or with --cgroup-manager disabled" if denied else ""
+
+
 def read(path: str) -> str:
     """Returns the whole text of a control file.
 

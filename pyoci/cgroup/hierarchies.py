@@ -65,7 +65,8 @@ def host() -> Host:
     except FileNotFoundError:
         pass
     except OSError as error:
-        raise CgroupError(f"read {ROOT}/cgroup.controllers: {files.reason(error)}") from error
+        hint = files.hint(error)
+        raise CgroupError(f"read {ROOT}/cgroup.controllers: {files.reason(error)}{hint}") from error
     try:
         return Host(False, parse_mounts(files.read("/proc/self/mountinfo").splitlines()))
     except OSError as error:

@@ -232,6 +232,7 @@ def test_hierarchies_of_a_container_are_not_the_hosts(runtime: Runtime) -> None:
         assert "no cgroup hierarchy mounted at /sys/fs/cgroup" in result.err
 
 
+@everywhere
 def test_another_user_is_told_what_to_do(runtime: Runtime) -> None:
     if subprocess.run(
         [*callers.user(65534), runtime.command, "--version"], capture_output=True, check=False
