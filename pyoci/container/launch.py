@@ -227,7 +227,7 @@ class Launch:
             try:
                 _write(f"/proc/{self.child.pid}/{kind}_map", text)
             except OSError as error:
-                raise SpecError(f"/linux/{kind}Mappings", f"the kernel refuses the map: {error.strerror}") from error
+                raise SpecError(f"/linux/{kind}Mappings", f"the kernel refuses the map: {reason(error)}") from error
 
     def settle(self) -> None:
         """Applies the settings of the complete process that are made from outside. Raises SpecError."""
@@ -241,10 +241,10 @@ class Launch:
             except ProcessLookupError:
                 return  # it has failed and ended; the next expect() reports why
             except OSError as error:
-                reason = f"the kernel refuses it: {os.strerror(error.errno or 0).lower()}"
+                words = f"the kernel refuses it: {reason(error)}"
                 hint = LOWERED if isinstance(setting, OomScoreAdj) and error.errno == EACCES else ""
                 asked = setting.value if isinstance(setting, OomScoreAdj) else setting.shown()
-                raise SpecError(setting.where, reason, asked, hint, self._document) from error
+                raise SpecError(setting.where, words, asked, hint, self._document) from error
 
     def _failed(self, failure: native.Failure) -> PyociError:
         """The error for a failed operation. One for want of memory, or of the container's init, may be the limit's."""
@@ -371,20 +371,20 @@ def failed(about: str, failure: native.Failure, document: str = CONFIG) -> Launc
     """Returns the error of a failed operation, on one line, with the texts that engines match (docs/engines.md)."""
     if failure.kind in (protocol.PLAN_PROGRAM, protocol.PLAN_EXECVE):
         return LaunchError(_program_text(about, failure), failure.errno)
-    reason = os.strerror(failure.errno).lower() if failure.errno else ""
+    why = os.strerror(failure.errno).lower() if failure.errno else ""
     if failure.errno == ENOENT:
-        reason = "nothing is there"  # podman and docker take the text of ENOENT for a missing program
+        why = "nothing is there"  # podman and docker take the text of ENOENT for a missing program
     elif failure.errno == ENOTDIR:
-        reason = "a part of the path is a file"
+        why = "a part of the path is a file"
     name = _NAMES.get(failure.kind, f"operation {failure.index}") if failure.kind else "start pyoci-init"
     if failure.errno == EMFILE:
-        reason += "; raise RLIMIT_NOFILE (ulimit -n)"
+        why += "; raise RLIMIT_NOFILE (ulimit -n)"
     what = f"{name} {failure.path}".strip()
     if failure.kind == protocol.PLAN_HOOK:
         kind, _, index = failure.where.removeprefix("/hooks/").partition("/")
         what = hook_words(kind, index, failure.path)
     step = f"{failure.step}: " if failure.step and failure.step != name else ""
-    parts = [part for part in (reason, failure.detail) if part]
+    parts = [part for part in (why, failure.detail) if part]
     where = f" ({document}: {failure.where})" if failure.where else ""
     return LaunchError(f"{about}: {what}: {step}{', '.join(parts)}{where}", failure.errno)
 
@@ -392,14 +392,14 @@ def failed(about: str, failure: native.Failure, document: str = CONFIG) -> Launc
 def _program_text(about: str, failure: native.Failure) -> str:
     """In lower case, for docker compares letter by letter."""
     program = failure.path
-    reason = os.strerror(failure.errno).lower()
+    why = os.strerror(failure.errno).lower()
     if failure.step == "search" and failure.errno == ENOENT:
-        return f"{about}: executable file `{program}` not found in $PATH: {reason}"
+        return f"{about}: executable file `{program}` not found in $PATH: {why}"
     if failure.errno == EISDIR:
-        reason += ": permission denied"  # podman looks for this, docker for "is a directory"
+        why += ": permission denied"  # podman looks for this, docker for "is a directory"
     hint = ""
     if failure.step == "execve" and failure.errno == ENOENT:
         hint = "; the interpreter that it names is missing"
     elif failure.step == "execve" and failure.errno == 8:  # ENOEXEC
         hint = "; it is no program for this machine, and no script with #!"
-    return f"{about}: exec `{program}`: {reason}{hint}"
+    return f"{about}: exec `{program}`: {why}{hint}"

@@ -9,7 +9,7 @@ import time
 from pyoci import native
 from pyoci.container.processes import expect_children
 from pyoci.container.state import State
-from pyoci.errors import CgroupError, PyociError, plain
+from pyoci.errors import CgroupError, PyociError, plain, reason
 from pyoci.kernel.signals import SIGKILL
 
 TYPE_CHECKING = False
@@ -53,7 +53,7 @@ def _output(args: list[str]) -> str:
         pid = native.spawn_hook(program, [PROGRAM, *args], None, empty, end)
     except OSError as error:
         os.close(output)
-        raise PyociError(f"{program}: cannot be run: {os.strerror(error.errno or 0).lower()}") from error
+        raise PyociError(f"{program}: cannot be run: {reason(error)}") from error
     finally:
         os.close(end)
         os.close(empty)

@@ -94,12 +94,10 @@ def _connect(path: str, flag: str) -> socket:
         connection.connect(address)
     except OSError as error:
         connection.close()
-        words = {
-            errno.ENOENT: "there is no such socket",
-            errno.EAGAIN: f"its listener accepts nobody (waited {CONNECT_WAIT} s)",
-        }
-        reason = words.get(error.errno or 0) or os.strerror(error.errno or 0).lower()
-        raise UsageError(f"flag {flag}: connect to {path}: {reason}") from error
+        why = reason(error, missing="there is no such socket")
+        if error.errno == errno.EAGAIN:
+            why = f"its listener accepts nobody (waited {CONNECT_WAIT} s)"
+        raise UsageError(f"flag {flag}: connect to {path}: {why}") from error
     finally:
         if directory >= 0:
             os.close(directory)

@@ -167,6 +167,7 @@ CRUN = (
         "crun",
         "a failed poststart hook is only a warning",
         "runtime/test_hooks.py::test_failure_of_poststart",
+        "runtime/test_hooks.py::test_failure_of_poststart_with_run",
     ),
     Difference(
         "crun",
@@ -713,5 +714,49 @@ CRUN = (
         "crun",
         "the cgroups of a user namespace without a cgroup namespace are writable (CVE-2023-25809)",
         "attacks/test_cgroups.py::test_user_namespace_without_a_cgroup_namespace",
+    ),
+    Difference(
+        "crun",
+        "a createContainer hook without env has the environment of the caller; in runc it is that of the process",
+        "runtime/test_hooks.py::test_without_env[createContainer]",
+    ),
+    Difference(
+        "crun",
+        "poststop hooks that fail are told on stderr alone, and after a failed create they do not run",
+        "runtime/test_hooks.py::test_failure_of_poststop_is_only_a_warning",
+        "runtime/test_hooks.py::test_failure_of_poststop_with_run_is_logged",
+        "runtime/test_hooks.py::test_failure_of_poststop_after_a_failed_create_is_logged",
+    ),
+    Difference(
+        "crun",
+        "failed startContainer and poststart hooks are no error of start",
+        "runtime/test_hooks.py::test_what_a_hook_prints_is_bounded_and_plain[startContainer]",
+        "runtime/test_hooks.py::test_what_a_hook_prints_is_bounded_and_plain[poststart]",
+    ),
+    Difference(
+        "crun",
+        "a created container does not feel signals, but for KILL",
+        "runtime/test_kill.py::test_created_container_ends_by_a_signal",
+    ),
+    Difference(
+        "crun",
+        "kill does not reach what a first process left in the host's PID namespace",
+        "runtime/test_kill.py::test_kill_reaches_what_init_left_in_the_pid_namespace_of_the_host",
+    ),
+    Difference(
+        "crun",
+        "a path goes through JSON, and has to be UTF-8",
+        "runtime/test_lifecycle.py::test_bundle_at_a_path_that_is_not_utf8",
+    ),
+    Difference(
+        "crun",
+        "believes what its status file says",
+        "runtime/test_corruption.py::test_state_with_a_pid_that_is_none",
+        "runtime/test_corruption.py::test_state_of_another_id",
+    ),
+    Difference(
+        "crun",
+        "a symlink in the place of a state directory is followed",
+        "runtime/test_corruption.py::test_symlink_in_the_place_of_the_state_directory",
     ),
 )

@@ -173,7 +173,7 @@ def test_without_env(runtime: Runtime, stage: str) -> None:
     bundle = runtime.bundle().args("/bin/sleep", "100")
     bundle.process["env"] = ["PATH=/bin", "INSIDE=1"]
     target = "/seen" if stage == "startContainer" else str(bundle.rootfs / "seen")
-    bundle.hook(stage, f"env > {target}")
+    bundle.hook(stage, f"env > {target}.new; mv {target}.new {target}")
     del bundle.config["hooks"][stage][0]["env"]
     if stage == "startContainer":
         bundle.hook(stage, "true")  # one that has its own does not change the process's
@@ -182,8 +182,9 @@ def test_without_env(runtime: Runtime, stage: str) -> None:
     runtime.ok("start", container.id, env=caller)
     if stage == "poststop":
         runtime.ok("delete", "--force", container.id, env=caller)
+    wait_until((bundle.rootfs / "seen").exists, "the hook")
     found = dict(line.split("=", 1) for line in (bundle.rootfs / "seen").read_text().splitlines())
-    for name in ("PWD", "SHLVL"):  # the shell's
+    for name in ("PWD", "SHLVL", "_LIBCONTAINER_CLONED_BINARY"):  # the shell's, and one that crun has for itself
         found.pop(name, None)
     expected = {"PATH": "/usr/bin:/bin", "OUTSIDE": "1"} if stage in IN_RUNTIME else {"PATH": "/bin", "INSIDE": "1"}
     if stage == "startContainer":
@@ -337,6 +338,26 @@ def test_error_names_the_hook_in_the_words_of_runc(runtime: Runtime, stage: str)
     bundle = runtime.bundle().hook(stage, "true").hook(stage, "exit 3")
     error = runtime.refuses(bundle) if stage in AT_CREATE else runtime.fails("start", runtime.create(bundle).id)
     assert re.search(rf"error running ({stage} )?hook #1: ", error), error
+
+
+@pytest.mark.parametrize("stage", [*AT_CREATE, "startContainer", "poststart"])
+def test_what_a_hook_prints_is_bounded_and_plain(runtime: Runtime, stage: str) -> None:
+    """The image's own programs, too: neither a terminal nor a log gets control characters, or megabytes."""
+    script = "head -c 10000000 /dev/zero | tr '\\0' x; printf '\\033[31m\\007red\\302\\233 alert'"
+    bundle = runtime.bundle().hook(stage, f"exec >&2; {script}; echo; {script}; exit 3").save()
+    container = runtime.container(bundle)
+    log = runtime.tmp / "log"
+    words = ["--log", log, "--log-format", "json"]
+    create = ["create", "--bundle", bundle.path, container.id]
+    if stage not in AT_CREATE:
+        runtime.ok(*create)
+        create = ["start", container.id]
+    error = runtime.fails(*words, *create)
+    for text in (error, json.loads(log.read_text())["msg"] + "\n"):
+        assert "hook" in text and "3" in text
+        assert len(text) < 2000
+        assert text.count("\n") == 1
+        assert text.replace("\n", "").isprintable()
 
 
 def test_hook_can_configure_the_network_namespace(runtime: Runtime) -> None:
