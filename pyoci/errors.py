@@ -41,6 +41,8 @@ def reason(error: OSError, missing: str = "not found") -> str:
     """
     if error.errno is None:
         return str(error)
+    if error.errno == errno.EFBIG:
+        return "file too large; raise RLIMIT_FSIZE (ulimit -f)"
     return missing if error.errno == errno.ENOENT else os.strerror(error.errno).lower()
 
 

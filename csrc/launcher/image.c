@@ -248,6 +248,7 @@ int main(int argc, char **argv) {
 
     if (!heap_complete())
         return build(argc, argv);
+    survive_file_size_limit();
     if (own_path(program, directory, sizeof(program)))
         return 1;
     layout = find_layout(directory);

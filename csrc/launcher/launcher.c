@@ -130,6 +130,7 @@ int main(int argc, char **argv) {
     PyStatus status;
     int result;
 
+    survive_file_size_limit();
     if (own_path(program, directory, sizeof(program)))
         return 1;
     layout = find_layout(directory);

@@ -6,6 +6,13 @@
 #define PYOCI_START_H
 
 #include <Python.h>
+#include <signal.h>
+
+/* What the caller's RLIMIT_FSIZE does not allow to be written is then an error, which the verb reports. CPython does the
+ * same where it installs its handlers (see below); pyoci-init and hooks get the default again. */
+static inline void survive_file_size_limit(void) {
+    signal(SIGXFSZ, SIG_IGN);
+}
 
 /* Pre-initialises Python: UTF-8 in any locale, and nothing from the environment. */
 static inline PyStatus preinitialize(void) {

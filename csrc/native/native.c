@@ -70,15 +70,16 @@ int pyoci_init_memfd(const char *path) {
 
 int pyoci_plan_memfd(const char *plan, uint32_t size) {
     int fd = new_memfd("pyoci-plan", 0);
+    ssize_t got = 1;
+    for (uint32_t at = 0; fd >= 0 && at < size && got > 0; at += (uint32_t)got)
+        got = write(fd, plan + at, size - at);
     if (fd < 0)
         return -errno;
-    errno = EIO; /* stays so if the write is short */
-    if (write(fd, plan, size) != (ssize_t)size) {
-        int error = errno;
-        close(fd);
-        return -error;
-    }
-    return seal(fd);
+    if (got > 0)
+        return seal(fd);
+    int error = got < 0 ? errno : EIO;
+    close(fd);
+    return -error;
 }
 
 int pyoci_socketpair(int *pair) {

@@ -759,4 +759,9 @@ CRUN = (
         "a symlink in the place of a state directory is followed",
         "runtime/test_corruption.py::test_symlink_in_the_place_of_the_state_directory",
     ),
+    Difference(
+        "crun",
+        "the caller's limit of file sizes ends it by SIGXFSZ",
+        "runtime/test_contracts.py::test_limit_of_file_sizes",
+    ),
 )

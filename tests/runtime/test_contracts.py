@@ -307,3 +307,22 @@ def test_pid_file_is_whole_or_absent(runtime: Runtime, verb: str) -> None:
     lines = [line for line in log.read_text().splitlines() if f'"{pid_file}"' in line]
     assert [line for line in lines if "rename" not in line] == []
     assert len(lines) == 1, lines
+
+
+@pytest.mark.parametrize("blocks", [0, 1])
+def test_limit_of_file_sizes(runtime: Runtime, blocks: int) -> None:
+    """The caller's ulimit -f: a write that it does not allow is an error, not the end by SIGXFSZ."""
+    bundle = runtime.bundle().args("/bin/true").save()
+    runtime.container(bundle)
+    argv = [str(runtime.command), "--root", str(runtime.root), "run", "--bundle", str(bundle.path), bundle.name]
+    done = subprocess.run(
+        ["/bin/bash", "-o", "pipefail", "-c", f'(ulimit -f {blocks}; exec "$@") 2>&1 | cat', "bash", *argv],
+        capture_output=True,
+        text=True,
+        timeout=15,
+        check=False,
+    )
+    assert done.returncode == 1, done
+    if runtime.kind == "pyoci":
+        assert done.stdout.endswith("file too large; raise RLIMIT_FSIZE (ulimit -f)\n"), done
+    runtime.assert_clean()
