@@ -14,6 +14,8 @@ def processes(spare: set[int]) -> list[str]:
     """Descendants of this process that still run, apart from `spare`; they are ended, and named."""
     reaper.collect()
     left = [pid for pid in inspection.descendants(os.getpid()) if pid not in spare and inspection.alive(pid)]
+    # The kernel ends an init whose runtime was killed (PR_SET_PDEATHSIG), and that takes it a moment.
+    left = [pid for pid in left if not reaper.wait_for_end(pid, 1)]
     names = []
     for pid in left:
         try:
