@@ -51,6 +51,16 @@ def wait_for_end(pid: int, timeout: float) -> bool:
     return True
 
 
+def status(pid: int, timeout: float) -> int:
+    """Returns what waitpid said of a child that has ended. A tracer in the container may have to let go of it first
+    (ptrace(2)). Raises KeyError when the time is over."""
+    end = time.monotonic() + timeout
+    while pid not in STATUS and time.monotonic() < end:
+        time.sleep(0.005)
+        collect()
+    return STATUS[pid]
+
+
 def wait_for_call(child: subprocess.Popen[bytes], timeout: float) -> int | None:
     """Waits for a call of our own. Returns its exit code, or None if it takes too long."""
     CALLS.add(child.pid)

@@ -257,7 +257,7 @@ class Container:
     def wait(self, timeout: float = 5.0) -> int:
         """Waits for the end of the first process, as its subreaper; returns its status (negative: the signal)."""
         assert reaper.wait_for_end(self.pid, timeout), f"process {self.pid} of {self.id} did not end in {timeout} s"
-        return os.waitstatus_to_exitcode(reaper.STATUS[self.pid])
+        return os.waitstatus_to_exitcode(reaper.status(self.pid, timeout))
 
     def wait_for(self, text: str, timeout: float = 5.0) -> None:
         """Waits until the container has printed `text`."""
