@@ -33,14 +33,19 @@ class Job:
         self._late = False
         self._reader, writer = os.pipe2(os.O_CLOEXEC)
         parent = os.getpid()
+        # A signal to the process group may come before the job is apart from the supervisor: it waits for that.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
             self.pid = os.fork()
             if self.pid == 0:
+                signal.set_wakeup_fd(-1)  # else a signal to the job would be taken for one to the supervisor
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
                 _run(work, writer, parent)
         except OSError:
             os.close(self._reader)
             raise
         finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
             os.close(writer)
         self.pidfd = os.pidfd_open(self.pid)
 
@@ -94,7 +99,6 @@ def readable(fd: int, seconds: float) -> bool:
 def _run(work: Callable[[], str | None], writer: int, parent: int) -> None:
     """Runs in the child and never returns."""
     try:
-        signal.set_wakeup_fd(-1)  # else a signal to the job would be taken for one to the supervisor
         host.end_with(parent)
         os.write(writer, _told(work))
     finally:
