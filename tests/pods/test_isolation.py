@@ -177,7 +177,7 @@ def test_a_container_that_stands_still_holds_up_nobody(
 
 @contextmanager
 def signals(pids: str, condition: str, number: signal.Signals) -> Iterator[None]:
-    """Sends a signal to each process that a file lists, as soon as it does, if a condition on ``pid`` holds."""
+    """Sends a signal to each process that a file lists, as soon as it does, if a condition on ``pid`` holds then."""
     program = f"""if True:
         import os, time
         supervisor = os.path.basename(os.path.dirname({pids!r}))
@@ -187,9 +187,10 @@ def signals(pids: str, condition: str, number: signal.Signals) -> Iterator[None]
                 with open({pids!r}) as file:
                     listed = [int(word) for word in file.read().split()]
                 for pid in listed:
-                    if pid not in done and {condition}:
-                        os.kill(pid, {int(number)})
+                    if pid not in done:
                         done.add(pid)
+                        if {condition}:
+                            os.kill(pid, {int(number)})
             except OSError:
                 pass
     """
