@@ -33,12 +33,11 @@ def collect() -> None:
 
 def wait_for_end(pid: int, timeout: float) -> bool:
     """Waits until a process has ended, and collects others meanwhile; False when the time is over."""
-    if pid in STATUS:
-        return True
     try:
         descriptor = os.pidfd_open(pid)
     except ProcessLookupError:
         return True
+    STATUS.pop(pid, None)  # of an earlier process: a run of all tests uses each number more than once
     end = time.monotonic() + timeout
     try:
         while not select.select([descriptor], [], [], 0.01)[0]:
