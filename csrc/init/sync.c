@@ -149,8 +149,7 @@ static int wait_for_start(struct init *init) {
 
 int op_created(struct init *init, const struct op_created *args) {
     (void)args;
-    /* A seccomp filter that is already in force must allow the system calls of start. Report it now rather than then.
-     * */
+    /* A seccomp filter that is already in force must allow the system calls of start: report a refusal now. */
     if (accept4(-1, NULL, NULL, SOCK_CLOEXEC) >= 0)
         return fail_with(init, "accept4", "sync", EPERM, "the seccomp filter answers for it");
     if (errno != EBADF)

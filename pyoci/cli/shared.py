@@ -88,7 +88,6 @@ def create_options(settings: Settings, parsed: Parsed) -> CreateOptions:
     given.config = parsed.text("config", "config.json")
     given.no_pivot = parsed.flag("no-pivot")
     given.no_new_keyring = parsed.flag("no-new-keyring")
-    given.no_subreaper = parsed.flag("no-subreaper")
     given.cgroup_manager = settings.cgroup_manager
     return given
 

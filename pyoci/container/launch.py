@@ -214,8 +214,8 @@ class Launch:
         assert before is not None
         try:
             os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-        except ChildProcessError:
-            raise LaunchError(f"{self.about}: process {pid} says that it is the container's, but it is not") from None
+        except ChildProcessError as error:
+            raise LaunchError(f"{self.about}: process {pid} says that it is the container's, but it is not") from error
         self.child = Child(pid, native.pidfd_open(pid))
         self._gone.append(before.pid)
         os.close(before.pidfd)

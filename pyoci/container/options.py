@@ -33,7 +33,7 @@ class CreateOptions(LaunchOptions):
     """config: file name, relative to the bundle; keep_filter: whether a compiled seccomp filter may be put into the
     cache; the others are flags of the command line (docs/cli.md)."""
 
-    __slots__ = ("cgroup_manager", "config", "keep_filter", "no_new_keyring", "no_pivot", "no_subreaper")
+    __slots__ = ("cgroup_manager", "config", "keep_filter", "no_new_keyring", "no_pivot")
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,7 +41,6 @@ class CreateOptions(LaunchOptions):
         self.cgroup_manager = "cgroupfs"
         self.no_pivot = False
         self.no_new_keyring = False
-        self.no_subreaper = False
         self.keep_filter = True
 
 

@@ -19,21 +19,31 @@ def expect_children() -> None:
 
 def start_time(pid: int) -> int:
     """Returns when a living process started, in clock ticks since boot; 0 if it is dead or a zombie."""
-    try:
-        descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return 0
-    try:
-        line = os.read(descriptor, 1024)
-    except ProcessLookupError:
-        return 0
-    finally:
-        os.close(descriptor)
-    # The name in parentheses may contain anything, so fields are counted from its end.
-    fields = line[line.rfind(b")") + 2 :].split()
+    fields = _stat(pid)
     if len(fields) < 20 or fields[0].decode() in _DEAD:
         return 0
     return int(fields[19])
+
+
+def is_stopped(pid: int) -> bool:
+    """Returns whether a process is stopped, by a signal or by a tracer."""
+    return _stat(pid)[:1] in ([b"T"], [b"t"])
+
+
+def _stat(pid: int) -> list[bytes]:
+    """Returns the fields of /proc/PID/stat from the state on; none if there is no such process."""
+    try:
+        descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return []
+    try:
+        line = os.read(descriptor, 1024)
+    except ProcessLookupError:
+        return []
+    finally:
+        os.close(descriptor)
+    # The name in parentheses may contain anything, so fields are counted from its end.
+    return line[line.rfind(b")") + 2 :].split()
 
 
 def boot_id() -> str:

@@ -7,9 +7,8 @@ is stopped by a signal, or whose cgroup is frozen, does nothing, and may do so f
 
 from __future__ import annotations
 
-import os
-
 from pyoci import native
+from pyoci.container import processes
 from pyoci.errors import CgroupError, LaunchError
 
 TYPE_CHECKING = False
@@ -51,17 +50,7 @@ def _frozen(group: Callable[[], Cgroup | None]) -> str:
 
 
 def _stopped(pid: int) -> str:
-    """Returns that a process is stopped, or "" if it is not (proc_pid_stat(5))."""
-    try:
-        descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return ""
-    try:
-        line = os.read(descriptor, 1024)
-    except ProcessLookupError:
-        return ""
-    finally:
-        os.close(descriptor)
-    if line[line.rfind(b")") + 2 :][:1] not in (b"T", b"t"):
+    """Returns that a process is stopped, or "" if it is not."""
+    if not processes.is_stopped(pid):
         return ""
     return f"process {pid} is stopped, by a signal or by ptrace; continue it (kill -CONT {pid})"

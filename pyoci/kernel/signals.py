@@ -17,7 +17,6 @@ SIGKILL = NUMBERS["KILL"]
 SIGTERM = NUMBERS["TERM"]
 SIGPIPE = NUMBERS["PIPE"]
 SIGCHLD = NUMBERS["CHLD"]
-SIGXFSZ = NUMBERS["XFSZ"]
 SIGSYS = NUMBERS["SYS"]
 
 # The C libraries reserve 32 and 33 (glibc) and also 34 (musl). Shells and people use glibc's SIGRTMIN.
